@@ -1,0 +1,50 @@
+"""thalweg: optimizers whose formulas are written once, and a lab that finds the best one for your model."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from thalweg.card import Bowl, Card, Log, Namesake, OneMinusLog
+from thalweg.engine.trace import trace
+from thalweg.optimizer import Optimizer, optimizer
+from thalweg.optimizers import *  # noqa: F403  a new rule's class is here without an edit
+from thalweg.optimizers import __all__ as _classes
+from thalweg.signature import Slot
+
+if TYPE_CHECKING:
+    from thalweg.lab.compare import compare
+    from thalweg.lab.result import Result
+    from thalweg.lab.task import Task, load_task
+
+__version__ = "0.1.0"
+__all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
+    *_classes,
+    "Bowl",
+    "Card",
+    "Log",
+    "Namesake",
+    "OneMinusLog",
+    "Optimizer",
+    "Result",
+    "Slot",
+    "Task",
+    "compare",
+    "load_task",
+    "optimizer",
+    "trace",
+]
+
+# The lab is loaded when it is first asked for: it needs more than torch and numpy.
+_LATER = {
+    "Task": "thalweg.lab.task",
+    "load_task": "thalweg.lab.task",
+    "compare": "thalweg.lab.compare",
+    "Result": "thalweg.lab.result",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(importlib.import_module(_LATER[name]), name)
+    raise AttributeError(f"module 'thalweg' has no attribute {name!r}")

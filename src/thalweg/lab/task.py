@@ -1,0 +1,514 @@
+"""A task: a model, its data, a loss and a metric; all that the lab needs to know about a user's problem.
+
+`Task` holds the functions, `Task.check` explains mistakes before any budget is spent, `load_task` finds a
+task by the name of a workload or in a Python file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import inspect
+import itertools
+import math
+import numbers
+import random
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Subset
+
+
+class TaskError(ValueError):
+    """A task is not what the lab can run; the sentence says which part, and what would be."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A training problem on which optimizers are compared.
+
+    Parameters (all by keyword):
+
+    - `model`: `seed -> torch.nn.Module`, a fresh module with its own start for every seed. torch's random
+      stream is seeded by the seed before the call, so a module that draws its weights from torch needs
+      nothing more.
+    - `train`: `(step, seed) -> batch`, `step` counting from 0, the same batch for the same arguments; or a
+      `torch.utils.data.DataLoader`, whose order the seed then decides.
+    - `loss`: `(model, batch) -> ` scalar tensor, to be minimised; called in train mode.
+    - `validation`: a tensor or array; a tuple, list or dict of them with equal first dimension; a `Dataset`
+      with a length; a `DataLoader` over one; or a list of batches. At least two items.
+    - `metric`: `(model, data) -> float` on data of the form of `validation`; called in eval mode, without
+      gradients.
+    - `mode`: "min" or "max", which way the metric is better.
+    - `steps`: number of training steps of a full run.
+    - `name`, `metric_name`, `description`, `licence`, `source`: words for the report.
+
+    A wrong type raises `TaskError` at once; what only a call can show is found by `check`.
+
+        >>> import torch
+        >>> def rows(n, number):
+        ...     x = torch.randn(n, 4, generator=torch.Generator().manual_seed(number))
+        ...     return x, x.sum(1, keepdim=True).sin()
+        >>> def mse(model, batch):
+        ...     return torch.nn.functional.mse_loss(model(batch[0]), batch[1])
+        >>> task = Task(model=lambda seed: torch.nn.Linear(4, 1),
+        ...             train=lambda step, seed: rows(32, 10_000 * seed + step),
+        ...             loss=mse, validation=rows(100, -1), metric=mse, mode="min", steps=200)
+        >>> task.check()
+        >>> [len(x) for x in task.selects]
+        [50, 50]
+    """
+
+    _: KW_ONLY
+    model: Callable[[int], nn.Module]
+    train: Callable[[int, int], Any] | DataLoader
+    loss: Callable[[nn.Module, Any], Tensor]
+    validation: Any = field(repr=False)
+    metric: Callable[[nn.Module, Any], float | Tensor]
+    mode: Literal["min", "max"]
+    steps: int
+    name: str = "task"
+    metric_name: str = "metric"
+    description: str = ""
+    licence: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for key in ("name", "metric_name", "description", "licence", "source"):
+            if not isinstance(getattr(self, key), str):
+                self._refuse(key, "a string")
+        if isinstance(self.model, nn.Module) or not callable(self.model):
+            self._refuse("model", "a function of a seed that builds a module, as in lambda seed: Net()")
+        if not callable(self.train) and not isinstance(self.train, DataLoader):
+            self._refuse("train", "a function (step, seed) -> batch or a torch DataLoader")
+        if not callable(self.loss):
+            self._refuse("loss", "a function (model, batch) -> scalar tensor")
+        if not callable(self.metric):
+            self._refuse("metric", "a function (model, data) -> float")
+        if self.mode not in ("min", "max"):
+            self._refuse("mode", "'min' or 'max'" + did_you_mean(self.mode, ["min", "max"]))
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            self._refuse("steps", "a whole number of training steps, at least 1")
+
+    def _refuse(self, key: str, allowed: str) -> None:
+        value = repr(getattr(self, key))
+        shown = value if len(value) <= 60 else f"{value[:57]}..."
+        raise self._wrong(f"{key} is {shown}; it must be {allowed}")
+
+    def _wrong(self, sentence: str) -> TaskError:
+        return TaskError(f"task {self.name!r}: {sentence}")
+
+    # ---- what a run asks for
+
+    def build(self, seed: int) -> nn.Module:
+        """The module of a run: seeds torch's random stream with `seed`, then calls `model(seed)`.
+
+        The stream is left where the building ended, so dropout of a run that follows depends on the seed too.
+        """
+        torch.manual_seed(seed)
+        return self.model(seed)
+
+    def batches(self, seed: int) -> Iterator[Any]:
+        """The endless batches of a run, decided by the seed alone: the data order is part of the seed.
+
+        A `train` function is called with step 0, 1, 2, ...; a `DataLoader` is walked epoch after epoch. The
+        loader draws (its order, augmentation by torch, NumPy or random in this process) from streams of its
+        own that start from the seed: whatever else draws random numbers meanwhile, the model's dropout or a
+        second run, changes nothing, and a generator that it was given is put back after every batch.
+        """
+        if isinstance(self.train, DataLoader):
+            return self._epochs(self.train, seed)
+        return (self.train(step, seed) for step in itertools.count())
+
+    def _epochs(self, loader: DataLoader, seed: int) -> Iterator[Any]:
+        holders = (loader, loader.sampler, loader.batch_sampler)
+        given = {id(g): g for h in holders if isinstance(g := getattr(h, "generator", None), torch.Generator)}
+        streams = _streams(*given.values())
+        with undisturbed(*given.values()):
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            for generator in (torch.default_generator, *given.values()):
+                generator.manual_seed(seed)
+            own = [read() for read, _ in streams]
+        end = object()
+        epoch: Iterator[Any] = iter(())
+        while True:
+            with undisturbed(*given.values()):
+                for (_, write), state in zip(streams, own, strict=True):
+                    write(state)
+                batch = next(epoch, end)
+                if batch is end:
+                    epoch = iter(loader)
+                    batch = next(epoch, end)
+                if batch is end:
+                    raise self._wrong("the DataLoader in train gives no batch")
+                own = [read() for read, _ in streams]
+            yield batch
+
+    @cached_property
+    def _halves(self) -> tuple[Any, Any]:
+        n, take = self._items()
+        if n < 2:
+            raise self._wrong(
+                f"validation holds {n} item{'s' * (n != 1)}; it needs at least 2, one to select, one to report"
+            )
+        # A fixed seed: every run of every optimizer selects on the same half and reports on the other.
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
+        return take(sorted(order[: n // 2])), take(sorted(order[n // 2 :]))
+
+    @property
+    def selects(self) -> Any:
+        """The half of `validation` that chooses settings, in the form of `validation`, rows in their order.
+
+        Chosen once by a fixed permutation that no run's seed touches; `reports` is the rest (one item more
+        where the number is odd).
+        """
+        return self._halves[0]
+
+    @property
+    def reports(self) -> Any:
+        """The half of `validation` that final numbers are read from, never used to choose anything."""
+        return self._halves[1]
+
+    def _items(self) -> tuple[int, Callable[[list[int]], Any]]:
+        """How many items `validation` has, and how to take some of them."""
+        data = self.validation
+        if _is_array(data) and data.ndim:
+            return len(data), lambda rows: data[rows]
+        if isinstance(data, Mapping) and (n := _rows(list(data.values()))) is not None:
+            return n, lambda rows: {key: column[rows] for key, column in data.items()}
+        if isinstance(data, tuple | list) and (n := _rows(data)) is not None:
+            make = getattr(data, "_make", type(data))  # named tuples keep their names
+            return n, lambda rows: make([column[rows] for column in data])
+        if isinstance(data, DataLoader) and _is_indexed(data.dataset):
+            kept = _sampled(data)
+            return len(kept), lambda rows: self._narrowed(data, [kept[i] for i in rows])
+        if isinstance(data, Dataset) and _is_indexed(data):
+            return len(data), lambda rows: Subset(data, rows)  # type: ignore[arg-type]
+        if isinstance(data, list):
+            return len(data), lambda rows: [data[i] for i in rows]
+        raise self._wrong(
+            f"validation is a {type(data).__name__} that cannot be split in two; it must be a tensor, a tuple, "
+            "list or dict of tensors with equal first dimension, a Dataset with a length, a DataLoader over one, "
+            "or a list of batches"
+        )
+
+    def _narrowed(self, loader: DataLoader, rows: list[Any]) -> DataLoader:
+        size = loader.batch_size
+        if loader.batch_sampler is not None and size is None:  # a batch sampler of the user's own
+            size = getattr(loader.batch_sampler, "batch_size", None)
+            if size is None:
+                raise self._wrong(
+                    "the DataLoader in validation has a batch sampler without a batch_size; "
+                    "give the DataLoader a batch_size instead"
+                )
+        return DataLoader(
+            Subset(loader.dataset, rows),
+            batch_size=size,
+            collate_fn=loader.collate_fn,
+            num_workers=loader.num_workers,
+            pin_memory=loader.pin_memory,
+            worker_init_fn=loader.worker_init_fn,
+        )
+
+    # ---- mistakes, explained before they cost anything
+
+    def check(self) -> None:
+        """Try every function once and raise `TaskError`, in one sentence, at the first mistake.
+
+        Builds three models, takes two batches, one loss with its gradients and one metric (on `selects`).
+        Random streams (torch, NumPy, random) are as before afterwards, and nothing else is kept.
+        """
+        with undisturbed(), torch.random.fork_rng(_devices()), torch.enable_grad():
+            model = self._checked_model()
+            self._check_loss(model, self._checked_batch())
+            self._check_metric(model)
+
+    def _call(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except TaskError:
+            raise
+        except Exception as error:
+            raise self._wrong(f"{what} raised {type(error).__name__}: {error}") from error
+
+    def _checked_model(self) -> nn.Module:
+        if not _accepts(self.model, 1):
+            raise self._wrong(
+                "model does not accept a seed; write it as a function of one, lambda seed: Net()"
+            )
+        model = self._call("model(0)", self.build, 0)
+        if not isinstance(model, nn.Module):
+            raise self._wrong(f"model(0) returned a {type(model).__name__}; it must return a torch.nn.Module")
+        if any(isinstance(p, nn.UninitializedParameter) for p in model.parameters()):
+            raise self._wrong("model(0) has lazy parameters without a shape; run a batch through it in model")
+        if not any(p.requires_grad for p in model.parameters()):
+            raise self._wrong("model(0) has no trainable parameters")
+        again, other = self._call("model(0)", self.build, 0), self._call("model(1)", self.build, 1)
+        if again is model:
+            raise self._wrong("model returned the same module twice; it must build a new one at every call")
+        if not _same(model.state_dict(), again.state_dict()):
+            raise self._wrong(
+                "model(0) started differently the second time; its start must depend on the seed only "
+                "(torch is seeded for you, other sources of random numbers are not)"
+            )
+        if _same(model.state_dict(), other.state_dict()):
+            raise self._wrong(
+                "model(0) and model(1) start identically: the model ignores its seed, "
+                "so all runs would be the same"
+            )
+        return model
+
+    def _checked_batch(self) -> Any:
+        if isinstance(self.train, DataLoader):
+            what, take = "the DataLoader in train", lambda: next(self.batches(0))
+        else:
+            what, take = "train(0, 0)", lambda: next(self.batches(0))
+        batch, again = self._call(what, take), self._call(what, take)
+        if _is_empty(batch):
+            raise self._wrong(f"{what} gave nothing: {batch!r}")
+        if not _same(batch, again):
+            raise self._wrong(
+                f"{what} gave a different batch the second time; a batch must depend on step and seed only "
+                "(torch.Generator().manual_seed(...) gives a stream of its own)"
+            )
+        return batch
+
+    def _check_loss(self, model: nn.Module, batch: Any) -> None:
+        loss = self._call("loss(model, batch)", self.loss, model.train(), batch)
+        if not isinstance(loss, Tensor):
+            kind = type(loss).__name__
+            raise self._wrong(
+                f"loss(model, batch) returned a {kind}; it must be a scalar tensor, not .item()"
+            )
+        if loss.ndim:
+            cure = ".mean()" if loss.numel() > 1 else ".squeeze()"
+            raise self._wrong(f"loss(model, batch) has shape {tuple(loss.shape)}, not (); add {cure}")
+        if not torch.isfinite(loss):
+            raise self._wrong(f"loss(model, batch) is {loss.item()} before the first step; it must be finite")
+        reached = loss.requires_grad
+        if reached:
+            self._call("the gradient of loss(model, batch)", loss.backward)
+            reached = any(p.grad is not None for p in model.parameters())
+        if not reached:
+            raise self._wrong(
+                "loss(model, batch) has no gradient: it reaches no parameter of the model "
+                "(is there a .detach(), .item() or no_grad on the way?)"
+            )
+
+    def _check_metric(self, model: nn.Module) -> None:
+        data = self._call("splitting validation", lambda: self.selects)
+        with torch.no_grad():
+            value = self._call("metric(model, data)", self.metric, model.eval(), data)
+        if isinstance(value, Tensor | np.ndarray):
+            if value.ndim:
+                raise self._wrong(
+                    f"metric(model, data) has shape {tuple(value.shape)}; it must be one number"
+                )
+            value = value.item()
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise self._wrong(f"metric(model, data) returned a {type(value).__name__}; it must be one number")
+        if not math.isfinite(value):
+            raise self._wrong(f"metric(model, data) is {value} before the first step; it must be finite")
+
+
+# ---- random streams
+
+
+def _streams(*generators: torch.Generator) -> list[tuple[Callable[[], Any], Callable[[Any], Any]]]:
+    """How to read and to write the state of this process' random streams and of `generators`."""
+    torches = [(g.get_state, g.set_state) for g in (torch.default_generator, *generators)]
+    return [*torches, (np.random.get_state, np.random.set_state), (random.getstate, random.setstate)]
+
+
+@contextmanager
+def undisturbed(*generators: torch.Generator) -> Iterator[None]:
+    """Put the random streams of torch (CPU), NumPy and random, and `generators`, back as they were.
+
+    >>> before = torch.initial_seed()
+    >>> with undisturbed():
+    ...     _ = torch.manual_seed(before + 1)
+    >>> torch.initial_seed() == before
+    True
+    """
+    streams = _streams(*generators)
+    states = [read() for read, _ in streams]
+    try:
+        yield
+    finally:
+        for (_, write), state in zip(streams, states, strict=True):
+            write(state)
+
+
+def _devices() -> list[int]:
+    return list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+
+
+# ---- looking at data of any form
+
+
+def _is_array(data: Any) -> bool:
+    return isinstance(data, Tensor | np.ndarray)
+
+
+def _rows(columns: list[Any] | tuple[Any, ...]) -> int | None:
+    """The first dimension that all columns share, or None where they are not such columns."""
+    if not columns or not all(_is_array(column) and column.ndim for column in columns):
+        return None
+    lengths = {len(column) for column in columns}
+    return lengths.pop() if len(lengths) == 1 else None
+
+
+def _is_indexed(dataset: Any) -> bool:
+    return hasattr(dataset, "__len__") and not isinstance(dataset, IterableDataset)
+
+
+def _sampled(loader: DataLoader) -> list[Any]:
+    """The items that a loader visits: a sampler over a part of the data set stays within that part."""
+    own = loader.batch_sampler if type(loader.batch_sampler) not in (BatchSampler, type(None)) else None
+    with undisturbed(*[g for g in [getattr(loader.sampler, "generator", None)] if g is not None]):
+        return sorted(set(itertools.chain.from_iterable(own) if own is not None else loader.sampler))
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal as far as can be seen: arrays, containers and plain values are compared, the rest passes."""
+    if _is_array(a) and _is_array(b):
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        return bool(((a == b) | ((a != a) & (b != b))).all())  # NaN equals NaN here
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, str | bytes | numbers.Number) and isinstance(b, str | bytes | numbers.Number):
+        return a == b or (a != a and b != b)
+    return True
+
+
+def _is_empty(batch: Any) -> bool:
+    if _is_array(batch):
+        return 0 in batch.shape
+    if isinstance(batch, Mapping):
+        return all(map(_is_empty, batch.values()))
+    if isinstance(batch, list | tuple):
+        return all(map(_is_empty, batch))
+    return batch is None
+
+
+def _accepts(function: Callable[..., Any], arguments: int) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some built-ins have none
+        return True
+    try:
+        signature.bind(*[0] * arguments)
+    except TypeError:
+        return False
+    return True
+
+
+# ---- finding tasks
+
+
+def did_you_mean(word: Any, words: list[str]) -> str:
+    """The hint "; did you mean 'x'?" where a word is close to one of `words`, else nothing.
+
+    >>> did_you_mean("mni", ["min", "max"])
+    "; did you mean 'min'?"
+    """
+    close = difflib.get_close_matches(str(word).lower(), words, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def load_task(spec: str) -> Task:
+    """A task by the name of a workload ("digits") or from a Python file ("my_task.py", "my_task.py:name").
+
+    The file holds a `Task` or a function without arguments that returns one. Without a name it is the one
+    called `task`, else the only one there is; functions count if they are annotated `-> Task`. The file runs
+    as a script would, with its folder on `sys.path`. Raises `TaskError` where there is none.
+
+        >>> load_task("digitz")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        thalweg.lab.task.TaskError: there is no workload 'digitz'; did you mean 'digits'? ...
+    """
+    if match := re.fullmatch(r"(.+\.py)(?::(.*))?", spec):
+        return _from_file(Path(match[1]), match[2])
+    from thalweg import workloads  # a workload imports Task from here
+
+    if spec not in workloads.names() and ("/" in spec or Path(spec).exists()):
+        raise TaskError(
+            f"{spec!r} is not a Python file; a task is a workload's name or a file like my_task.py"
+        )
+    return workloads.load(spec)
+
+
+def _from_file(path: Path, name: str | None) -> Task:
+    if not path.is_file():
+        raise TaskError(f"there is no file {str(path)!r}")
+    found = _run(path)
+    if name is None:
+        name = _only(path, found)
+    elif name not in found:
+        hint = did_you_mean(name, [key for key in found if not key.startswith("_")])
+        raise TaskError(f"{path} defines no {name!r}{hint}")
+    task = found[name]
+    if not isinstance(task, Task) and callable(task):
+        if not _accepts(task, 0):
+            raise TaskError(f"{path}:{name} needs arguments; it must be a Task or a function without any")
+        try:
+            task = task()
+        except Exception as error:
+            raise TaskError(f"{path}:{name}() raised {type(error).__name__}: {error}") from error
+    if not isinstance(task, Task):
+        raise TaskError(f"{path}:{name} is a {type(task).__name__}; it must be a Task or return one")
+    return task
+
+
+def _run(path: Path) -> dict[str, Any]:
+    """The names that a file defines. Its module is not kept, so that cloudpickle sends its code by value."""
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    name = f"thalweg_task_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None, path  # a path that ends in .py has one
+    assert spec.loader is not None, path
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up while it runs
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise TaskError(f"running {path} raised {type(error).__name__}: {error}") from error
+    finally:
+        del sys.modules[name]
+    return vars(module)
+
+
+def _only(path: Path, found: dict[str, Any]) -> str:
+    if isinstance(found.get("task"), Task) or inspect.isfunction(found.get("task")):
+        return "task"
+    made = {id(value): key for key, value in found.items() if isinstance(value, Task)}
+    makes = {
+        id(value): key
+        for key, value in found.items()
+        if inspect.isfunction(value)
+        and value.__module__ == found["__name__"]
+        and value.__annotations__.get("return") in (Task, "Task")
+    }
+    names = list((made or makes).values())
+    if len(names) == 1:
+        return names[0]
+    if names:
+        raise TaskError(
+            f"{path} defines several tasks: {', '.join(names)}; choose one, as in {path}:{names[0]}"
+        )
+    raise TaskError(f"{path} defines no Task; call a Task, or a function that returns one, `task`")

@@ -1,0 +1,760 @@
+"""The optimizers: signatures and docstrings for the editor; each formula is in rules/.
+
+Generated from the rules by scripts/generate.py: edit those, and run it.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from thalweg import namesakes
+from thalweg.optimizer import Optimizer, ParamsT
+from thalweg.rules import adadelta, adagrad, adam, adamw, momentum, nadam, nesterov, rmsprop
+
+__all__ = ["Adadelta", "Adagrad", "Adam", "AdamW", "Momentum", "NAdam", "Nesterov", "RMSprop", "SGD"]
+
+
+class Adadelta(Optimizer):
+    """RMSProp whose rate is the root mean square of its own recent steps.
+
+    A gradient has the units 1 / parameter; dividing by the RMS of gradients leaves none, and multiplying by
+    the RMS of past steps gives back the parameter's. The first steps are about sqrt(eps), and grow from
+    there.
+
+    Formula: rules/adadelta.py. Source: Zeiler 2012, arXiv:1212.5701, Algorithm 1.
+
+    Args:
+        params: tensors, (name, tensor) pairs, or groups: dicts with ``params`` and settings.
+        lr: learning rate: what the direction is multiplied by. Default 1.0.
+        rho: how much of the running averages is kept per step. Default 0.9.
+        eps: keeps the denominator away from 0; where it stands is the convention's (see below). Default
+            1e-06.
+        weight_decay: pull towards 0: joins the gradient (coupled), or acts beside it if decoupled. Default
+            0.0.
+        foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
+        capturable: must be False on this engine. Default False.
+        maximize: walk up instead of down. Default False.
+        differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
+        eps_inside_root: eps inside the root (the lecture, Keras, optax) or outside. Default True.
+
+    Conventions:
+        torch: the defaults.
+        keras: lr=0.001, rho=0.95, eps=1e-07.
+        optax: the defaults.
+        paper: the defaults.
+        lecture, formula: eps_inside_root=False.
+        lecture, code: eps=1e-05.
+        Keras' default lr of 0.001 makes it a thousand times slower than the paper's 1. The lecture prints
+        eps outside both roots, its code has it inside.
+
+    Raises:
+        TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.
+
+    Example:
+        >>> import torch, thalweg as tw
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = tw.Adadelta(model.parameters(), lr=1.0)
+        >>> model(torch.ones(3, 2)).mean().backward()
+        >>> optimizer.step()
+    """
+
+    formula = staticmethod(adadelta.adadelta)
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1.0,
+        rho: float | Tensor = 0.9,
+        eps: float | Tensor = 1e-06,
+        weight_decay: float | Tensor = 0.0,
+        foreach: bool | None = None,
+        *,
+        capturable: bool = False,
+        maximize: bool = False,
+        differentiable: bool = False,
+        eps_inside_root: bool = True,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "rho": rho,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "foreach": foreach,
+                "capturable": capturable,
+                "maximize": maximize,
+                "differentiable": differentiable,
+                "eps_inside_root": eps_inside_root,
+            },
+        )
+
+
+class Adagrad(Optimizer):
+    """Divide each parameter's step by the root of the sum of its squared gradients so far.
+
+    A parameter that has seen much slope has been taught enough and takes small steps; one that has seen
+    little takes large ones. Under a constant gradient the step shrinks as lr / sqrt(t).
+
+    Formula: rules/adagrad.py. Source: Duchi, Hazan and Singer 2011, JMLR 12:2121, Figure 1 (diagonal form).
+
+    Args:
+        params: tensors, (name, tensor) pairs, or groups: dicts with ``params`` and settings.
+        lr: learning rate: about how far a parameter moves per step. Default 0.01.
+        lr_decay: lr is divided by 1 + (t - 1) * lr_decay. Default 0.0.
+        weight_decay: pull towards 0: joins the gradient (coupled), or acts beside it if decoupled. Default
+            0.0.
+        initial_accumulator_value: where the sum or average of squares starts. Default 0.0.
+        eps: keeps the denominator away from 0; where it stands is the convention's (see below). Default
+            1e-10.
+        foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
+        maximize: walk up instead of down. Default False.
+        differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
+        fused: True: the fastest engine at hand; the numbers are the same. Default None.
+        eps_inside_root: eps inside the root (the lecture, Keras, optax) or outside. Default False.
+
+    Conventions:
+        torch: the defaults.
+        keras: lr=0.001, initial_accumulator_value=0.1, eps=1e-07, eps_inside_root=True.
+        optax: initial_accumulator_value=0.1, eps=1e-07, eps_inside_root=True.
+        lecture: eps_inside_root=True.
+        torch starts the sum at 0 with eps outside the root, Keras and optax at 0.1 with eps inside. The
+        lecture's words say the rate goes with 1 / SS; its formula, and Adagrad, have the root of SS.
+
+    Raises:
+        TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.
+
+    Example:
+        >>> import torch, thalweg as tw
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = tw.Adagrad(model.parameters(), lr=0.01)
+        >>> model(torch.ones(3, 2)).mean().backward()
+        >>> optimizer.step()
+    """
+
+    formula = staticmethod(adagrad.adagrad)
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.01,
+        lr_decay: float | Tensor = 0.0,
+        weight_decay: float | Tensor = 0.0,
+        initial_accumulator_value: float | Tensor = 0.0,
+        eps: float | Tensor = 1e-10,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        eps_inside_root: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "lr_decay": lr_decay,
+                "weight_decay": weight_decay,
+                "initial_accumulator_value": initial_accumulator_value,
+                "eps": eps,
+                "foreach": foreach,
+                "maximize": maximize,
+                "differentiable": differentiable,
+                "fused": fused,
+                "eps_inside_root": eps_inside_root,
+            },
+        )
+
+
+class Adam(Optimizer):
+    """Momentum in units of the gradient's own size.
+
+    m / sqrt(v) is about 1 where gradients agree and near 0 where they are noise, so every parameter steps
+    at most about lr, and less the less sure its direction is. Both averages start at 0 and are divided by
+    the weight they have gathered: otherwise the first step would be 3.16 lr instead of lr.
+
+    Formula: rules/adam.py. Source: Kingma and Ba 2015, arXiv:1412.6980, Algorithm 1; AMSGrad: Reddi, Kale
+    and Kumar 2018, Algorithm 2.
+
+    Args:
+        params: tensors, (name, tensor) pairs, or groups: dicts with ``params`` and settings.
+        lr: learning rate: about how far a parameter moves per step. Default 0.001.
+        betas: how much of each running average is kept per step: of the gradients, and of their squares.
+            Default (0.9, 0.999).
+        eps: keeps the denominator away from 0; where it stands is the convention's (see below). Default
+            1e-08.
+        weight_decay: pull towards 0: joins the gradient (coupled), or acts beside it if decoupled. Default
+            0.0.
+        amsgrad: divide by the largest second moment so far (Reddi et al. 2018). Default False.
+        foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
+        maximize: walk up instead of down. Default False.
+        capturable: must be False on this engine. Default False.
+        differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
+        fused: True: the fastest engine at hand; the numbers are the same. Default None.
+        decoupled_weight_decay: shrink the parameter by lr * weight_decay instead of adding to the gradient.
+            Default False.
+        eps_root: a second eps inside the root (optax). Default 0.0.
+        bias_correction: give averages that began at 0 their full weight. Default True.
+        eps_hat: add eps to sqrt(v) before its bias correction (Keras, TensorFlow). Default False.
+        max_of_corrected: amsgrad takes the maximum after the bias correction (optax) instead of before
+            (torch). Default False.
+
+    Conventions:
+        torch: the defaults.
+        paper: the defaults.
+        keras: eps=1e-07, eps_hat=True.
+        optax: the defaults.
+        optax, amsgrad: amsgrad=True, max_of_corrected=True.
+        lecture: the defaults.
+        The lecture's second correction is printed with beta1; it is beta2, as here. Keras adds eps before
+        the correction ('epsilon hat'). torch takes AMSGrad's maximum of the uncorrected v, optax of the
+        corrected; optax has eps_root for a second eps inside the root.
+
+    Raises:
+        TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.
+
+    Example:
+        >>> import torch, thalweg as tw
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = tw.Adam(model.parameters(), lr=0.001)
+        >>> model(torch.ones(3, 2)).mean().backward()
+        >>> optimizer.step()
+    """
+
+    formula = staticmethod(adam.adam)
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
+        eps: float | Tensor = 1e-08,
+        weight_decay: float | Tensor = 0.0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+        eps_root: float | Tensor = 0.0,
+        bias_correction: bool = True,
+        eps_hat: bool = False,
+        max_of_corrected: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
+                "foreach": foreach,
+                "maximize": maximize,
+                "capturable": capturable,
+                "differentiable": differentiable,
+                "fused": fused,
+                "decoupled_weight_decay": decoupled_weight_decay,
+                "eps_root": eps_root,
+                "bias_correction": bias_correction,
+                "eps_hat": eps_hat,
+                "max_of_corrected": max_of_corrected,
+            },
+        )
+
+
+class AdamW(Optimizer):
+    """Adam, and beside it every parameter shrinks by lr * weight_decay of itself.
+
+    In Adam an L2 term is divided by sqrt(v) like every gradient, so what is learnt fastest decays least.
+    Taken out of the gradient, decay means the same for every parameter.
+
+    Formula: rules/adamw.py. Source: Loshchilov and Hutter 2019, arXiv:1711.05101, Algorithm 2.
+
+    Args:
+        params: tensors, (name, tensor) pairs, or groups: dicts with ``params`` and settings.
+        lr: learning rate: about how far a parameter moves per step. Default 0.001.
+        betas: how much of each running average is kept per step: of the gradients, and of their squares.
+            Default (0.9, 0.999).
+        eps: keeps the denominator away from 0; where it stands is the convention's (see below). Default
+            1e-08.
+        weight_decay: pull towards 0: joins the gradient (coupled), or acts beside it if decoupled. Default
+            0.01.
+        amsgrad: divide by the largest second moment so far (Reddi et al. 2018). Default False.
+        maximize: walk up instead of down. Default False.
+        foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
+        capturable: must be False on this engine. Default False.
+        differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
+        fused: True: the fastest engine at hand; the numbers are the same. Default None.
+        eps_root: a second eps inside the root (optax). Default 0.0.
+        bias_correction: give averages that began at 0 their full weight. Default True.
+        eps_hat: add eps to sqrt(v) before its bias correction (Keras, TensorFlow). Default False.
+        max_of_corrected: amsgrad takes the maximum after the bias correction (optax) instead of before
+            (torch). Default False.
+
+    Conventions:
+        torch: the defaults.
+        paper: the defaults.
+        keras: eps=1e-07, eps_hat=True, weight_decay=0.004.
+        optax: weight_decay=0.0001.
+        optax, amsgrad: amsgrad=True, max_of_corrected=True, weight_decay=0.0001.
+        All multiply the decay by lr; the defaults of weight_decay differ by a factor of 100.
+
+    Raises:
+        TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.
+
+    Example:
+        >>> import torch, thalweg as tw
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = tw.AdamW(model.parameters(), lr=0.001)
+        >>> model(torch.ones(3, 2)).mean().backward()
+        >>> optimizer.step()
+    """
+
+    formula = staticmethod(adamw.adamw)
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
+        eps: float | Tensor = 1e-08,
+        weight_decay: float | Tensor = 0.01,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        eps_root: float | Tensor = 0.0,
+        bias_correction: bool = True,
+        eps_hat: bool = False,
+        max_of_corrected: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
+                "maximize": maximize,
+                "foreach": foreach,
+                "capturable": capturable,
+                "differentiable": differentiable,
+                "fused": fused,
+                "eps_root": eps_root,
+                "bias_correction": bias_correction,
+                "eps_hat": eps_hat,
+                "max_of_corrected": max_of_corrected,
+            },
+        )
+
+
+class Momentum(Optimizer):
+    """Step along a decaying sum of all past gradients.
+
+    With momentum 0.5 the newest gradient counts 100 %, the one before 50 %, then 25 %: past directions
+    fade. Where they agree the speed grows up to 1 / (1 - momentum) times; where they alternate, across a
+    valley, they cancel.
+
+    Formula: rules/momentum.py. Source: Polyak 1964, USSR Comput. Math. Math. Phys. 4(5):1; Sutskever et al.
+    2013, ICML, equations 1 and 2.
+
+    Args:
+        params: tensors, (name, tensor) pairs, or groups: dicts with ``params`` and settings.
+        lr: learning rate: what the direction is multiplied by. Default 0.001.
+        momentum: how much of the velocity is kept per step. Default 0.9.
+        dampening: how much less than itself a gradient adds to the velocity, from the second step on.
+            Default 0.0.
+        weight_decay: pull towards 0: joins the gradient (coupled), or acts beside it if decoupled. Default
+            0.0.
+        maximize: walk up instead of down. Default False.
+        foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
+        differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
+        fused: True: the fastest engine at hand; the numbers are the same. Default None.
+        average: the velocity is a weighted average of gradients instead of their sum. Default False.
+        lr_in_velocity: the velocity holds steps (lr inside: Sutskever, Keras, optax's RMSProp), not
+            gradients. Default False.
+
+    Conventions:
+        torch: the defaults.
+        keras: lr=0.01, lr_in_velocity=True.
+        optax: the defaults.
+        paper: lr_in_velocity=True.
+        lecture, as a sum: momentum=0.5.
+        lecture, as an average: average=True.
+        torch: the first step takes the gradient undampened. lr inside the velocity (Sutskever, TensorFlow,
+        Keras) or outside (torch, optax) is the same as long as lr does not change. As an average, the same
+        lr moves 1 - momentum as far.
+
+    Raises:
+        TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.
+
+    Example:
+        >>> import torch, thalweg as tw
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = tw.Momentum(model.parameters(), lr=0.001)
+        >>> model(torch.ones(3, 2)).mean().backward()
+        >>> optimizer.step()
+    """
+
+    formula = staticmethod(momentum.momentum)
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        momentum: float | Tensor = 0.9,
+        dampening: float | Tensor = 0.0,
+        weight_decay: float | Tensor = 0.0,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        average: bool = False,
+        lr_in_velocity: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "foreach": foreach,
+                "differentiable": differentiable,
+                "fused": fused,
+                "average": average,
+                "lr_in_velocity": lr_in_velocity,
+            },
+        )
+
+
+class NAdam(Optimizer):
+    """Adam whose step already includes the next roll of its momentum.
+
+    The newest gradient gets more weight in the step than in the average: when the slope turns, NAdam turns
+    one step sooner. The momentum mu starts near beta1 / 2 and rises to beta1.
+
+    Formula: rules/nadam.py. Source: Dozat 2016, ICLR workshop, 'Incorporating Nesterov momentum into Adam',
+    Algorithm 2.
+
+    Args:
+        params: tensors, (name, tensor) pairs, or groups: dicts with ``params`` and settings.
+        lr: learning rate: about how far a parameter moves per step. Default 0.002.
+        betas: how much of each running average is kept per step: of the gradients, and of their squares.
+            Default (0.9, 0.999).
+        eps: keeps the denominator away from 0; where it stands is the convention's (see below). Default
+            1e-08.
+        weight_decay: pull towards 0: joins the gradient (coupled), or acts beside it if decoupled. Default
+            0.0.
+        momentum_decay: how fast the momentum warms up: mu = beta1 * (1 - 0.5 * 0.96^(t * momentum_decay)).
+            Default 0.004.
+        decoupled_weight_decay: shrink the parameter by lr * weight_decay instead of adding to the gradient.
+            Default False.
+        foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
+        maximize: walk up instead of down. Default False.
+        capturable: must be False on this engine. Default False.
+        differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
+        momentum_schedule: warm the momentum up at all. Default True.
+
+    Conventions:
+        torch: the defaults.
+        keras: lr=0.001, eps=1e-07, momentum_decay=1.0.
+        optax: lr=0.001, momentum_schedule=False.
+        The schedule is 0.96^(t * momentum_decay): torch has 0.004, Keras 1. optax has no schedule.
+
+    Raises:
+        TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.
+
+    Example:
+        >>> import torch, thalweg as tw
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = tw.NAdam(model.parameters(), lr=0.002)
+        >>> model(torch.ones(3, 2)).mean().backward()
+        >>> optimizer.step()
+    """
+
+    formula = staticmethod(nadam.nadam)
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.002,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
+        eps: float | Tensor = 1e-08,
+        weight_decay: float | Tensor = 0.0,
+        momentum_decay: float | Tensor = 0.004,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        momentum_schedule: bool = True,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "momentum_decay": momentum_decay,
+                "decoupled_weight_decay": decoupled_weight_decay,
+                "foreach": foreach,
+                "maximize": maximize,
+                "capturable": capturable,
+                "differentiable": differentiable,
+                "momentum_schedule": momentum_schedule,
+            },
+        )
+
+
+class Nesterov(Optimizer):
+    """Momentum whose step already includes the next roll of the velocity.
+
+    Compared with the heavy ball, the newest gradient counts 1 + momentum times instead of once: when the
+    slope turns, the brake acts one step sooner.
+
+    Formula: rules/nesterov.py. Source: Nesterov 1983, Soviet Math. Dokl. 27:372; Sutskever et al. 2013,
+    ICML, equations 3 and 4; the form in looked-ahead variables: Bengio et al. 2013, arXiv:1212.0901,
+    equation 7.
+
+    Args:
+        params: tensors, (name, tensor) pairs, or groups: dicts with ``params`` and settings.
+        lr: learning rate: what the direction is multiplied by. Default 0.001.
+        momentum: how much of the velocity is kept per step. Default 0.9.
+        weight_decay: pull towards 0: joins the gradient (coupled), or acts beside it if decoupled. Default
+            0.0.
+        maximize: walk up instead of down. Default False.
+        foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
+        differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
+        fused: True: the fastest engine at hand; the numbers are the same. Default None.
+        average: the velocity is a weighted average of gradients instead of their sum. Default False.
+        lr_in_velocity: the velocity holds steps (lr inside: Sutskever, Keras, optax's RMSProp), not
+            gradients. Default False.
+
+    Conventions:
+        torch: the defaults.
+        keras: lr=0.01, lr_in_velocity=True.
+        optax: the defaults.
+        torch, Keras and optax all hold the looked-ahead parameters. With average=True the newcomer is
+        averaged in as well; gradient plus *averaged* velocity, seen elsewhere, is another optimizer.
+
+    Raises:
+        TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.
+
+    Example:
+        >>> import torch, thalweg as tw
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = tw.Nesterov(model.parameters(), lr=0.001)
+        >>> model(torch.ones(3, 2)).mean().backward()
+        >>> optimizer.step()
+    """
+
+    formula = staticmethod(nesterov.nesterov)
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        momentum: float | Tensor = 0.9,
+        weight_decay: float | Tensor = 0.0,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        average: bool = False,
+        lr_in_velocity: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "foreach": foreach,
+                "differentiable": differentiable,
+                "fused": fused,
+                "average": average,
+                "lr_in_velocity": lr_in_velocity,
+            },
+        )
+
+
+class RMSprop(Optimizer):
+    """Divide the gradient by the root of a running average of its squares.
+
+    With alpha 0.95 the average looks back about 20 steps, and a square is half forgotten after 13.5: steep
+    directions take shorter steps, flat ones longer, and old slopes lose their say.
+
+    Formula: rules/rmsprop.py. Source: Tieleman and Hinton 2012, Coursera lecture 6.5; centred and with
+    momentum: Graves 2013, arXiv:1308.0850.
+
+    Args:
+        params: tensors, (name, tensor) pairs, or groups: dicts with ``params`` and settings.
+        lr: learning rate: about how far a parameter moves per step. Default 0.01.
+        alpha: how much of the running averages is kept per step. Default 0.99.
+        eps: keeps the denominator away from 0; where it stands is the convention's (see below). Default
+            1e-08.
+        weight_decay: pull towards 0: joins the gradient (coupled), or acts beside it if decoupled. Default
+            0.0.
+        momentum: how much of the velocity is kept per step. Default 0.0.
+        centered: divide by the standard deviation of the gradient instead of its root mean square. Default
+            False.
+        capturable: must be False on this engine. Default False.
+        foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
+        maximize: walk up instead of down. Default False.
+        differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
+        initial_accumulator_value: where the sum or average of squares starts. Default 0.0.
+        eps_inside_root: eps inside the root (the lecture, Keras, optax) or outside. Default False.
+        bias_correction: give averages that began at 0 their full weight. Default False.
+        lr_in_velocity: the velocity holds steps (lr inside: Sutskever, Keras, optax's RMSProp), not
+            gradients. Default False.
+
+    Conventions:
+        torch: the defaults.
+        keras: lr=0.001, alpha=0.9, eps=1e-07, eps_inside_root=True, lr_in_velocity=True.
+        optax: alpha=0.9, eps_inside_root=True, lr_in_velocity=True.
+        tensorflow 1: alpha=0.9, eps=1e-10, eps_inside_root=True, initial_accumulator_value=1.0,
+            lr_in_velocity=True.
+        lecture, weighted average: lr=0.001, alpha=0.95, eps_inside_root=True.
+        lecture, bias-corrected: bias_correction=True.
+        torch: eps outside the root, momentum over steps before lr. Keras and optax: inside, and lr inside
+        the velocity. The lecture has both roots.
+
+    Raises:
+        TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.
+
+    Example:
+        >>> import torch, thalweg as tw
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = tw.RMSprop(model.parameters(), lr=0.01)
+        >>> model(torch.ones(3, 2)).mean().backward()
+        >>> optimizer.step()
+    """
+
+    formula = staticmethod(rmsprop.rmsprop)
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.01,
+        alpha: float | Tensor = 0.99,
+        eps: float | Tensor = 1e-08,
+        weight_decay: float | Tensor = 0.0,
+        momentum: float | Tensor = 0.0,
+        centered: bool = False,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        *,
+        initial_accumulator_value: float | Tensor = 0.0,
+        eps_inside_root: bool = False,
+        bias_correction: bool = False,
+        lr_in_velocity: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "alpha": alpha,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "momentum": momentum,
+                "centered": centered,
+                "capturable": capturable,
+                "foreach": foreach,
+                "maximize": maximize,
+                "differentiable": differentiable,
+                "initial_accumulator_value": initial_accumulator_value,
+                "eps_inside_root": eps_inside_root,
+                "bias_correction": bias_correction,
+                "lr_in_velocity": lr_in_velocity,
+            },
+        )
+
+
+class SGD(Optimizer):
+    """Step against the gradient, by lr times its length.
+
+    The gradient points up the steepest slope, so its opposite is the way down that helps most right here. A
+    gradient from a batch is a noisy but unbiased estimate of the one from all data, and far cheaper: many
+    rough steps beat one exact step.
+
+    Formula: rules/sgd.py, momentum.py and nesterov.py. Source: Cauchy 1847 (gradient descent); Robbins and
+    Monro 1951, Ann. Math. Statist. 22:400 (stochastic).
+
+    Args:
+        params: tensors, (name, tensor) pairs, or groups: dicts with ``params`` and settings.
+        lr: learning rate: what the direction is multiplied by. Default 0.001.
+        momentum: how much of the velocity is kept per step. Default 0.0.
+        dampening: how much less than itself a gradient adds to the velocity, from the second step on.
+            Default 0.0.
+        weight_decay: pull towards 0: joins the gradient (coupled), or acts beside it if decoupled. Default
+            0.0.
+        nesterov: Nesterov's look ahead; needs momentum. Default False.
+        maximize: walk up instead of down. Default False.
+        foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
+        differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
+        fused: True: the fastest engine at hand; the numbers are the same. Default None.
+
+    Conventions:
+        torch: the defaults.
+        keras: lr=0.01.
+        optax: the defaults.
+        lecture: the defaults.
+        Every library agrees; only the default lr differs.
+
+    Raises:
+        TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.
+
+    Example:
+        >>> import torch, thalweg as tw
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = tw.SGD(model.parameters(), lr=0.001)
+        >>> model(torch.ones(3, 2)).mean().backward()
+        >>> optimizer.step()
+    """
+
+    formula = staticmethod(namesakes.sgd)
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        momentum: float | Tensor = 0.0,
+        dampening: float | Tensor = 0.0,
+        weight_decay: float | Tensor = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+                "maximize": maximize,
+                "foreach": foreach,
+                "differentiable": differentiable,
+                "fused": fused,
+            },
+        )
