@@ -1,4 +1,4 @@
-"""Write what is generated from the rules: optimizers.py and the README's table.
+"""Write what is generated from the rules: optimizers.py, the README's table and docs/conventions.md.
 
     python scripts/generate.py           write
     python scripts/generate.py --check   exit 1 if a file is stale
@@ -18,6 +18,7 @@ if not (ROOT / "src/thalweg/optimizers.py").exists():  # the package imports it:
 from thalweg import namesakes, rules  # noqa: E402
 from thalweg.card import Card, card_of  # noqa: E402
 from thalweg.optimizer import door_arguments, with_decay  # noqa: E402
+from thalweg.printing.conventions import conventions_page  # noqa: E402
 from thalweg.printing.signatures import optimizers_source  # noqa: E402
 from thalweg.printing.table import optimizer_table  # noqa: E402
 from thalweg.signature import signature_of  # noqa: E402
@@ -53,10 +54,18 @@ def readme(text: str) -> str:
     return f"{before}{BEGIN}\n{optimizer_table(cards)}\n{END}{after}"
 
 
+def conventions() -> str:
+    return conventions_page({name: card(rules.find(name)) for name in rules.names()})
+
+
 def main() -> int:
     stale = []
     readme_path = ROOT / "README.md"
-    wanted = {ROOT / "src/thalweg/optimizers.py": optimizers(), readme_path: readme(readme_path.read_text())}
+    wanted = {
+        ROOT / "src/thalweg/optimizers.py": optimizers(),
+        readme_path: readme(readme_path.read_text()),
+        ROOT / "docs/conventions.md": conventions(),
+    }
     for path, text in wanted.items():
         if not path.exists() or path.read_text() != text:
             stale.append(path.relative_to(ROOT))

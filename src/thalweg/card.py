@@ -103,6 +103,7 @@ class Card:
         bowl: the lr and tolerance of its demonstration.
         decays: whether the class adds torch's ``weight_decay`` in front of the rule ("coupled", or
             "either" where torch has ``decoupled_weight_decay``; "own": the rule has it itself).
+        kernels: how many passes over memory a step takes; an elementwise rule needs one.
         refuses: which combinations of settings make no sense: a sentence saying why, or None.
     """
 
@@ -124,6 +125,7 @@ class Card:
     kin: Mapping[str, str] = field(default_factory=dict)
     torch: Namesake | None = None
     decays: str = "coupled"
+    kernels: int = 1
     refuses: Callable[[Mapping[str, Any]], str | None] | None = None
 
 

@@ -35,12 +35,14 @@ def require(module: str, extra: str = "lab") -> ModuleType:
         Traceback (most recent call last):
         thalweg.extras.MissingExtra: no_such_package is not installed: pip install 'thalweg[lab]'
     """
+    root = module.partition(".")[0]
     try:
-        return importlib.import_module(module)
+        importlib.import_module(root)
     except ModuleNotFoundError as error:
-        if error.name != module.partition(".")[0]:  # it is there, but broken: not ours to explain
+        if error.name != root:  # it is there, but broken: not ours to explain
             raise
         raise _missing(module, extra) from None
+    return importlib.import_module(module)
 
 
 def locate(package: str, extra: str = "lab") -> Path:

@@ -74,28 +74,29 @@ def step(
         settings["t"] = t
     many = {name: value for name, value in settings.items() if isinstance(value, torch.Tensor) and value.ndim}
     one = {name: value for name, value in settings.items() if name not in many}
-    one.setdefault("t", t) if "t" not in many else None
+    if "t" not in many:
+        one["t"] = t
+    names = ("p", *signature.slots)
 
-    def member(ps: list, gs: list, kept: dict[str, list], many: dict[str, torch.Tensor]) -> Any:
+    def member(ps: list, gs: list, kept: dict[str, list], many: dict[str, torch.Tensor]) -> dict[str, list]:
         columns = [ps, gs, *(kept.get(name) for name in signature.slots)]
         if listed and trace(rule, **_static(rule, settings)).model_wide:
             result = rule(*(None if c is None else TensorList(c) for c in columns), **one, **many)
             new = [result] if isinstance(result, TensorList) else list(result)
-            return [c if c is None else c.tensors for c in new]
+            return {name: c.tensors for name, c in zip(names, new, strict=True) if c is not None}
         rows = [
             rule(*(None if c is None else c[i] for c in columns), **one, **many) for i in range(len(ps))
         ]
         rows = [row if isinstance(row, tuple) else (row,) for row in rows]
-        return [None if c[0] is None else list(c) for c in zip(*rows, strict=True)]
+        return {name: list(c) for name, c in zip(names, zip(*rows, strict=True), strict=True) if c[0] is not None}
 
     wide = [[widened(x) for x in column] for column in (ps, gs)]
     wide_slots = {name: [widened(x) for x in column] for name, column in kept.items()}
-    new_p, *new_slots = torch.func.vmap(member, randomness="different")(*wide, wide_slots, many)
-    after = dict(zip(signature.slots, new_slots, strict=True))
+    after = torch.func.vmap(member)(*wide, wide_slots, many)
     cells = [Cell(ps[i], gs[i], {name: column[i] for name, column in kept.items()}) for i in range(len(ps))]
     done = []
     for i, cell in enumerate(cells):
-        result = (new_p[i], *(None if after[name] is None else after[name][i] for name in signature.slots))
+        result = tuple(after[name][i] if name in after else None for name in names)
         done.append(stored(signature, cell, result))
     if not listed:
         return done[0]

@@ -91,13 +91,13 @@ def _literal(value: Any, digits: int | None = None) -> str:
     return repr(value)
 
 
-def settings(values: Data | None) -> str:
+def settings(values: Data | None) -> list[str]:
     """Hyper-parameters as arguments, rounded for reading.
 
     >>> settings({"lr": 0.00123456, "betas": [0.9, 0.98]})
-    'lr=0.001235, betas=(0.9, 0.98)'
+    ['lr=0.001235', 'betas=(0.9, 0.98)']
     """
-    return ", ".join(f"{key}={_literal(value, 4)}" for key, value in (values or {}).items())
+    return [f"{key}={_literal(value, 4)}" for key, value in (values or {}).items()]
 
 
 def code(data: Data) -> str | None:
@@ -148,7 +148,7 @@ def ledger_sentence(data: Data) -> str:
     """Whether every optimizer got the same number of search steps."""
     steps = {name: spent["search_steps"] for name, spent in _part(_part(data, "budget"), "ledger").items()}
     if not steps:
-        return "No training steps were spent."
+        return "What was spent on each is not known."
     if len(set(steps.values())) == 1:
         return f"Every optimizer got the same {next(iter(steps.values())):,} steps of search."
     least, most = min(steps, key=lambda name: steps[name]), max(steps, key=lambda name: steps[name])
@@ -197,7 +197,7 @@ def pictures(data: Data) -> dict[str, Picture]:
         "tuning": _tuning,
         "cost": _cost,
     }
-    made = {name: maker(data, name) for name, maker in makers.items()}
+    made = {name: maker(data, f"{name}-picture") for name, maker in makers.items()}
     return {name: picture for name, picture in made.items() if picture}
 
 
@@ -213,8 +213,8 @@ def _differences(data: Data, name: str) -> Picture | None:
     )
     said = "; ".join(f"{d.rival}: {short(d.value)}, from {short(d.low)} to {short(d.high)}" for d in shown)
     caption = (
-        f"Each line is the interval for {task['metric']} of {leader} minus that of a rival, over paired seeds: one that "
-        "does not touch 0 shows a difference, one inside the grey band is a practical tie, any other leaves it open."
+        f"Each line is the interval for {task['metric']} of {leader} minus that of a rival, over paired seeds: one clear "
+        "of 0 points to a difference, one inside the grey band to a practical tie; the verdict also counts the rivals."
     )
     return Picture(svg(drawn, name=name, title=f"{leader} against its rivals", description=said), caption)
 
@@ -232,7 +232,7 @@ def _curves(data: Data, name: str) -> Picture | None:
     drawn = learning_curves(panels, _looks(data), {metric: mode, loss: "min"})
     caption = (
         f"Left {metric}, right the training loss, at every measured step; each line is {sentence}. "
-        "The vertical axes leave out what only the first tenth of the steps reaches."
+        "The vertical axes leave out what only the first quarter of the steps reaches."
     )
     return Picture(svg(drawn, name=name, title="Learning curves", description=caption), caption)
 

@@ -100,7 +100,7 @@ class Task:
             self._refuse("steps", "a whole number of training steps, at least 1")
 
     def _refuse(self, key: str, allowed: str) -> None:
-        value = repr(getattr(self, key))
+        value = " ".join(repr(getattr(self, key)).split())
         shown = value if len(value) <= 60 else f"{value[:57]}..."
         raise self._wrong(f"{key} is {shown}; it must be {allowed}")
 
@@ -159,7 +159,7 @@ class Task:
         n, take = self._items()
         if n < 2:
             raise self._wrong(
-                f"validation holds {n} item{'s' * (n != 1)}; it needs at least 2, one to select, one to report"
+                f"validation holds {n} item{'s' * (n != 1)}; it needs 2 or more, to select and to report"
             )
         # A fixed seed: every run of every optimizer selects on the same half and reports on the other.
         order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
@@ -197,9 +197,9 @@ class Task:
         if isinstance(data, list):
             return len(data), lambda rows: [data[i] for i in rows]
         raise self._wrong(
-            f"validation is a {type(data).__name__} that cannot be split in two; it must be a tensor, a tuple, "
-            "list or dict of tensors with equal first dimension, a Dataset with a length, a DataLoader over one, "
-            "or a list of batches"
+            f"validation is a {type(data).__name__} that cannot be split in two; it must be a tensor, "
+            "a tuple, list or dict of tensors with equal first dimension, a Dataset with a length, "
+            "a DataLoader over one, or a list of batches"
         )
 
     def _narrowed(self, loader: DataLoader, rows: list[Any]) -> DataLoader:
@@ -391,7 +391,7 @@ def _same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(_same, a, b))
     if isinstance(a, str | bytes | numbers.Number) and isinstance(b, str | bytes | numbers.Number):
         return a == b or (a != a and b != b)
-    return True
+    return type(a) is type(b)
 
 
 def _is_empty(batch: Any) -> bool:

@@ -50,11 +50,12 @@ def band(curves: Sequence[Curve], mode: str = "min") -> Band:
 
 
 def _quantile(values: np.ndarray, q: float) -> float:
-    # Like np.quantile, except that the infinite stay infinite where it would give nan.
+    # np.quantile gives nan next to an infinite value; here the infinite stay infinite.
     ordered = np.sort(values)
     at = q * (len(ordered) - 1)
     low, high = ordered[math.floor(at)], ordered[math.ceil(at)]
-    return float(low if low == high else low + (at - math.floor(at)) * (high - low))
+    part = at - math.floor(at)
+    return float(low if low == high else (1 - part) * low + part * high)
 
 
 @styled
@@ -64,7 +65,7 @@ def learning_curves(
     """One panel per quantity, one line with its band per optimizer: `{"loss": {"Adam": [curve of a seed, ...]}}`.
 
     `modes` says of each quantity whether "min" or "max" is better. The axis covers what happens after the
-    first tenth of the steps; the fall from the start would hide everything else.
+    first quarter of the steps; the fall from the start would hide everything else.
     """
     drawn, every = figure(3.5, columns=len(panels))
     for axes, (what, runs) in zip(every, panels.items(), strict=True):
@@ -96,7 +97,7 @@ def _zoom(axes: Axes, bands: Sequence[Band]) -> None:
         value
         for each in bands
         for step, *values in zip(each.steps, each.median, each.low, each.high, strict=True)
-        if step >= end / 10
+        if step >= end / 4
         for value in finite(values)
     ]
     _limit(axes, late)

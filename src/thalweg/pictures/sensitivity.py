@@ -60,7 +60,7 @@ def sensitivity(searches: Mapping[str, Search], seen: Mapping[str, Look], *, met
     """The value of every trial against its lr, failures at the bad edge, and the window within 5 % of the best."""
     rows = math.ceil(len(searches) / COLUMNS)
     drawn, every = figure(0.75 + 2.05 * rows, rows, COLUMNS, sharex=True, sharey=True)
-    _scales(every[0], [trial for search in searches.values() for trial in search.trials], mode)
+    _scales(every[0], list(searches.values()), mode)
     for axes, (name, search) in zip(every, searches.items(), strict=False):
         _panel(axes, clipped(name), search, seen[name], mode)
     for axes in every[len(searches) :]:
@@ -75,15 +75,16 @@ def sensitivity(searches: Mapping[str, Search], seen: Mapping[str, Look], *, met
     return drawn
 
 
-def _scales(axes: Axes, trials: Sequence[Trial], mode: str) -> None:
+def _scales(axes: Axes, searches: Sequence[Search], mode: str) -> None:
     """Limits for all panels, with room for the failures on the side of the worse values."""
-    lrs = [trial.lr for trial in trials]
+    trials = [trial for search in searches for trial in search.trials]
+    lrs = [trial.lr for trial in trials] + [edge for search in searches for edge in search.edges or ()]
     axes.set_xscale("log")
     axes.set_xlim(min(lrs) / 2, max(lrs) * 2)
     log_ticks(axes.xaxis, most=4)
     values = finite(trial.value for trial in trials) or [0.0, 1.0]
     low, high = min(values), max(values)
-    before, after = (0.06, 0.16) if mode == "min" else (0.16, 0.06)
+    before, after = (0.1, 0.18) if mode == "min" else (0.18, 0.1)
     if wants_log(values):
         axes.set_yscale("log")
         axes.set_ylim(low / (high / low) ** before, high * (high / low) ** after)

@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 INK = "#010203"
 """Stands for the colour of the text around the picture; nothing else may be drawn in it."""
@@ -34,6 +34,7 @@ SIZE = 9.5
 
 RC: Any = {
     **{key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")},
+    "axes.axisbelow": True,
     "axes.edgecolor": INK,
     "axes.grid": True,
     "axes.labelcolor": INK,
@@ -45,7 +46,7 @@ RC: Any = {
     "axes.titlelocation": "left",
     "axes.titlesize": SIZE,
     "axes.titleweight": "bold",
-    "axes.unicode_minus": True,
+    "axes.unicode_minus": False,  # numbers as in the tables and in code
     "font.size": SIZE,
     "grid.alpha": 0.15,
     "grid.color": INK,
@@ -103,11 +104,13 @@ def figure(height: float, rows: int = 1, columns: int = 1, **subplots: Any) -> t
 def short(value: float | None, digits: int = 4) -> str:
     """A number as one would type it.
 
-    >>> short(0.00001), short(250.0), short(1.23456e8), short(None)
-    ('1e-5', '250', '1.235e8', '–')
+    >>> short(0.00001), short(250.0), short(123456.0), short(1.23456e8), short(None)
+    ('1e-5', '250', '123456', '1.235e8', '–')
     """
     if value is None:
         return "–"
+    if 10**digits <= abs(value) < 1e6:
+        return f"{value:.0f}"
     return re.sub(r"e([+-])0*", lambda sign: "e-" if sign[1] == "-" else "e", f"{value:.{digits}g}")
 
 
@@ -130,10 +133,10 @@ def wants_log(values: Iterable[float | None]) -> bool:
 def log_ticks(axis: Any, most: int = 6) -> None:
     """Decades on a logarithmic axis, written 1e-3 as in code; with 2 and 5 between where decades are few."""
     low, high = axis.get_view_interval()
-    few = math.log10(high / low) < 2.2
+    few = math.log10(high / low) < most / 3
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=most + 1))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
@@ -172,6 +175,7 @@ class End:
 
 def label_ends(axes: Axes, ends: Sequence[End], seen: Mapping[str, Look]) -> None:
     """Write the names right of the axes, each joined to the end of its line; call it when the limits are set."""
+    axes.autoscale_view()  # else transData is still that of the empty axes
     here = axes.transData + axes.transAxes.inverted()
     points = [here.transform((end.x, end.y)) for end in ends]
     tall = (axes.figure.get_figheight() if isinstance(axes.figure, Figure) else 3.0) * 0.72
@@ -197,6 +201,7 @@ def svg(picture: Figure, *, name: str, title: str, description: str) -> str:
     drawn = out.getvalue()
     drawn = drawn[drawn.index("<svg") :]
     drawn = re.sub(r"\s*<metadata>.*?</metadata>", "", drawn, count=1, flags=re.DOTALL)
+    drawn = re.sub(r'<g id="[^"]*"', "<g", drawn)  # matplotlib names every group; nothing refers to them
     drawn = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", drawn)
     drawn = drawn.replace(INK, "currentColor")
     opening, rest = drawn.split(">", 1)

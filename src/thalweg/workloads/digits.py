@@ -2,8 +2,8 @@
 
 Data: scikit-learn's `load_digits`, 1797 images in 10 classes (UCI, Optical Recognition of Handwritten
 Digits, CC BY 4.0); 1200 rows train, 597 validate, so one row is 0.17 %.
-Reachable in 1000 steps: accuracy .970 by AdamW (lr .01), .977 by SGD with momentum (lr .3); logistic
-regression .958. The learning rate hardly matters.
+Reachable in 1000 steps: accuracy .972 by AdamW (lr .01), .978 by SGD with momentum (lr .1); logistic
+regression .968. The learning rate hardly matters.
 """
 
 from __future__ import annotations

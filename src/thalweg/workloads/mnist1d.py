@@ -2,8 +2,8 @@
 
 Data: the package mnist1d (Greydanus and Kobak, arXiv 2011.14439, Apache-2.0), generated here, the same
 numbers every time; 4000 curves train, 1000 validate.
-Reachable in 3000 steps: accuracy .949 by AdamW (lr .03), .945 by SGD with momentum (lr .1); logistic
-regression .328.
+Reachable in 3000 steps: accuracy .958 by AdamW (lr .03), .954 by SGD with momentum (lr .1); logistic
+regression .329.
 """
 
 from __future__ import annotations

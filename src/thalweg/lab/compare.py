@@ -1,0 +1,162 @@
+"""`compare`: which optimizer, with which settings, is best on this task?"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+from thalweg import schedule as schedules
+from thalweg.extras import require
+from thalweg.lab import budget as budgets
+from thalweg.lab.budget import Budget
+from thalweg.lab.candidates import Candidate, candidates
+from thalweg.lab.cost import Cost, cost_of
+from thalweg.lab.events import Event, Finished, Planned, Progress, Stage, silent
+from thalweg.lab.pool import Perform, Trainer, one_thread, processes, solo
+from thalweg.lab.protocol import Findings, Plan, judge, protocol
+from thalweg.lab.result import Result, assembled
+from thalweg.lab.task import Task, load_task
+
+
+def compare(
+    task: Task | str,
+    optimizers: str | Iterable[str] | None = None,
+    *,
+    budget: str | Budget = "quick",
+    points: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    jobs: int | None = None,
+    rules: Sequence[str | Path | Callable] = (),
+    schedule: str = "warmup_cosine",
+    margin: float | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Find the optimizer, and its settings, that train a task best.
+
+    Every candidate gets a run at its defaults and the same quasi-random points of its card's ranges, all at
+    one seed and over the full horizon. The best are run again on fresh seeds: some to choose between their
+    two best settings, others, paired, to decide. The answer is a winner, a practical tie or "undecided", with
+    an interval and the smallest difference that would have been seen (LAB.md has the protocol).
+
+    The result is the same for any number of processes. Ctrl-C ends the comparison; what is known is returned.
+
+    Args:
+        task: a Task, the name of a workload ("digits"), or a file ("my_task.py", "my_task.py:name").
+        optimizers: names of rules, as a list or separated by commas; "all". Default: five of different kinds.
+        budget: "quick" (default), "standard", "thorough", or a Budget.
+        points: search points per optimizer instead of the budget's (9, 27, 81).
+        steps: of every run. Default: the task's.
+        seed: another seed gives an independent repetition. Default 0.
+        jobs: processes of one thread each; 1 stays in this one. Default: one per core.
+        rules: further candidates: paths of rule files, or rule functions.
+        schedule: of the learning rate, the same for all: "warmup_cosine" (default) or "constant".
+        margin: differences up to here do not matter, in the metric's units. Default: half the standard
+            deviation between seeds.
+        progress: called with every event (thalweg.lab.events). Default: nobody is told.
+
+    Raises:
+        ValueError: an argument is not what it must be. TaskError: the task is not, found before anything runs.
+        RunError: the task raised an exception during a run.
+
+    Example:
+        >>> result = compare("digits", "momentum,adamw", steps=100, jobs=1)  # doctest: +SKIP
+        >>> print(result.verdict)                                            # doctest: +SKIP
+        >>> result.save("out/")                                              # doctest: +SKIP
+    """
+    started, begun = datetime.now(UTC), time.perf_counter()
+    chosen_budget = budgets.find(budget, points)
+    schedules.find(schedule)
+    jobs = _whole("jobs", jobs, 1) if jobs is not None else require("loky").cpu_count()
+    if margin is not None and not (isinstance(margin, int | float) and 0 <= margin < math.inf):
+        raise ValueError(f"margin is {margin!r}; it must be a number of the metric's units, at least 0.")
+    _whole("seed", seed, 0, 2**31)
+    competitors = candidates(optimizers, rules)
+    spaces = {c.name: c.space(chosen_budget.points) for c in competitors}
+    spec = task if isinstance(task, str) else None
+    loaded = load_task(task) if isinstance(task, str) else task
+    if not isinstance(loaded, Task):
+        raise ValueError(f"task is {loaded!r}; it must be a Task, the name of a workload or a Python file.")
+    horizon = loaded.steps if steps is None else _whole("steps", steps, 1)
+    loaded.check()
+
+    report = progress or silent
+    findings = Findings()
+    plan = Plan(spaces, chosen_budget, loaded.mode, horizon, seed, schedule, margin)
+    costs: dict[str, Cost] = {}
+    interrupted = False
+    try:
+        costs = _costs(loaded, competitors, plan)
+        plan = replace(plan, state={name: cost.state for name, cost in costs.items()})
+        report(_estimate(plan, loaded, costs, jobs))
+        with _workers(Trainer(loaded, competitors), jobs) as perform:
+            _drive(plan, findings, perform, report)
+    except KeyboardInterrupt:
+        interrupted = True
+        _stopped(plan, findings)
+    return Result(
+        assembled(
+            loaded, spec, competitors, plan, findings, costs,
+            started=started, seconds=time.perf_counter() - begun, interrupted=interrupted, jobs=jobs,
+        ),
+        loaded,
+        {c.name: c for c in competitors},
+    )  # fmt: skip
+
+
+def _drive(plan: Plan, findings: Findings, perform: Perform, report: Progress) -> None:
+    """Let the protocol ask, have its trials run, and write down what they came to, also when interrupted."""
+    for trials in protocol(plan, findings):
+        report(Stage(trials[0].phase, len(trials)))
+        order = {trial: i for i, trial in enumerate(trials)}
+        before, ended = list(findings.done), {}
+
+        def keep(event: Event, order=order, before=before, ended=ended) -> None:
+            if isinstance(event, Finished):
+                ended[order[event.trial]] = (event.trial, event.run)
+                findings.done = [*before, *(ended[i] for i in sorted(ended))]
+            report(event)
+
+        perform(trials, keep)
+
+
+def _costs(task: Task, competitors: Sequence[Candidate], plan: Plan) -> dict[str, Cost]:
+    with one_thread():
+        return {
+            c.name: cost_of(task, c.configure(plan.spaces[c.name].default, plan.schedule), 1000 * plan.seed)
+            for c in competitors
+        }
+
+
+def _estimate(plan: Plan, task: Task, costs: dict[str, Cost], jobs: int) -> Planned:
+    runs = plan.budget.runs(len(plan.spaces))
+    each = sum(cost.run(plan.steps) for cost in costs.values()) / len(costs)
+    seconds = [each * n / jobs for n in runs]
+    return Planned(plan, task.metric_name, runs, (seconds[0], seconds[1]), jobs)
+
+
+def _workers(trainer: Trainer, jobs: int) -> AbstractContextManager[Perform]:
+    return solo(trainer) if jobs == 1 else processes(trainer, jobs)
+
+
+def _stopped(plan: Plan, findings: Findings) -> None:
+    """After Ctrl-C: keep what the shared seeds of the confirmation say, but call it stopped."""
+    seeds = [{t.seed for t, _ in findings.of(name, "confirmation")} for name in findings.promoted]
+    shared = set.intersection(*seeds) if seeds else set()
+    findings.decision = None
+    if len(shared) >= 2:
+        findings.done = [d for d in findings.done if d[0].phase != "confirmation" or d[0].seed in shared]
+        findings.decision = replace(judge(plan, findings, plan.budget.alphas[0]), outcome="stopped")
+
+
+def _whole(name: str, value: int, low: int, high: int | None = None) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value >= high):
+        allowed = f"at least {low}" if high is None else f"from {low} to {high - 1}"
+        raise ValueError(f"{name} is {value!r}; it must be a whole number, {allowed}.")
+    return value

@@ -1,0 +1,135 @@
+"""The decision: winner, practical tie or undecided, from the confirmation runs of the promoted optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from thalweg.lab import statistics
+from thalweg.lab.statistics import Mode
+
+Outcome = Literal["winner", "practical tie", "undecided", "stopped"]
+Values = Mapping[str, Mapping[int, float]]  # optimizer -> seed -> final metric
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The leader against one rival, on the seeds that both ran.
+
+    `difference` is leader minus rival in the metric's own units, `low` and `high` its Holm-adjusted paired
+    interval, `p` the plain and `p_holm` the adjusted p value.
+    """
+
+    rival: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    n: int
+    verdict: Literal["better", "tie", "undecided"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the confirmation says.
+
+    Attributes:
+        outcome: winner, practical tie, undecided, or stopped (by Ctrl-C).
+        leader: the best mean on fresh seeds.
+        recommended: what to use: the leader, or in a tie the cheapest and least lr-sensitive of those tied.
+        n: the leader's confirmation seeds.
+        margin: differences up to here do not matter, in the metric's units.
+        seed_sd: standard deviation between seeds, pooled over the confirmed optimizers.
+        alpha: the error that this look spends over all rivals together.
+        smallest_detectable_difference: the true difference that would have been found with 80 % power, given
+            the n, the paired standard deviation and Holm's strictest level; the largest over rivals.
+        comparisons: one for each rival, the closest first.
+        notes: what else a reader must know, one sentence each.
+    """
+
+    outcome: Outcome
+    leader: str | None
+    recommended: str | None
+    n: int
+    margin: float
+    seed_sd: float
+    alpha: float
+    smallest_detectable_difference: float | None
+    comparisons: tuple[Comparison, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def decide(
+    values: Values,
+    *,
+    mode: Mode,
+    alpha: float,
+    margin: float | None = None,
+    failed: Mapping[str, int] | None = None,
+    preference: Sequence[str] = (),
+) -> Decision:
+    """Compare the leader with every rival on the seeds that both ran.
+
+    Two-sided paired t tests at a familywise `alpha`, Holm-adjusted over the rivals. A rival is beaten when its
+    interval excludes 0 ("better"), and tied when the interval lies within the margin: a difference known to be
+    too small to matter is a tie even where it is known not to be 0. All beaten: a winner. None undecided, but
+    some tied: a practical tie. A standard deviation is never taken below the metric's grain (the smallest gap
+    between distinct values seen): equal differences of accuracies are not certainty.
+
+    Args:
+        values: the final metric of every confirmed optimizer by seed, at least one each; a run that diverged
+            stands there with the worst value.
+        mode: which way the metric is better.
+        alpha: error over all rivals together.
+        margin: see above. Default: half the standard deviation between seeds (at least half the grain).
+        failed: optimizers with diverged confirmation runs, and how many; they cannot lead.
+        preference: names from the cheapest on, to choose among those tied. Default: the better mean.
+    """
+    failed = {name: count for name, count in (failed or {}).items() if count}
+    notes = tuple(f"{name} diverged on {count} of its confirmation seeds" for name, count in failed.items())
+    everything = [v for by_seed in values.values() for v in by_seed.values()]
+    grain = statistics.resolution(everything)
+    spread = statistics.pooled_sd([list(by_seed.values()) for name, by_seed in values.items() if name not in failed])
+    margin = max(spread, grain) / 2 if margin is None else margin
+    leader = _leader(values, mode, set(failed))
+    if leader is None:
+        return Decision("undecided", None, None, 0, margin, spread, alpha, None, (), notes)
+    n = len(values[leader])
+    rivals = [name for name in values if name != leader]
+    differences = {name: _differences(values[leader], values[name]) for name in rivals}
+    rivals = [name for name in rivals if len(differences[name]) >= 2]
+    if not rivals:
+        return Decision("undecided", leader, leader, n, margin, spread, alpha, None, (), notes)
+    ps = [statistics.t_test(differences[name], grain) for name in rivals]
+    adjusted, levels = statistics.holm(ps), statistics.holm_levels(ps, alpha)
+    comparisons = []
+    for name, p, p_holm, level in zip(rivals, ps, adjusted, levels, strict=True):
+        d = differences[name]
+        low, high = statistics.t_interval(d, level, grain)
+        verdict = "tie" if -margin <= low and high <= margin else "better" if p_holm < alpha else "undecided"
+        comparisons.append(Comparison(name, statistics.mean(d), low, high, p, p_holm, len(d), verdict))
+    comparisons.sort(key=lambda c: abs(c.difference))
+    verdicts = {c.verdict for c in comparisons}
+    outcome = "undecided" if "undecided" in verdicts else "practical tie" if "tie" in verdicts else "winner"
+    tied = [leader, *(c.rival for c in comparisons if c.verdict == "tie" and c.rival not in failed)]
+    recommended = next((name for name in preference if name in tied), leader) if outcome == "practical tie" else leader
+    seen = max(
+        statistics.detectable(max(statistics.sd(d), grain), len(d), alpha / len(rivals))
+        for d in (differences[name] for name in rivals)
+    )
+    return Decision(outcome, leader, recommended, n, margin, spread, alpha, seen, tuple(comparisons), notes)
+
+
+def _leader(values: Values, mode: Mode, failed: set[str]) -> str | None:
+    """The best mean among those that have run the most seeds and never diverged."""
+    able = {name: by_seed for name, by_seed in values.items() if by_seed and name not in failed}
+    most = max(map(len, able.values()), default=0)
+    means = {name: statistics.mean(list(v.values())) for name, v in able.items() if len(v) == most}
+    best = max if mode == "max" else min
+    return best(means, key=means.__getitem__, default=None)
+
+
+def _differences(leader: Mapping[int, float], rival: Mapping[int, float]) -> list[float]:
+    return [leader[seed] - rival[seed] for seed in sorted(leader.keys() & rival.keys())]

@@ -1,0 +1,54 @@
+"""What a comparison tells while it runs. The library prints nothing: whoever wants to see gives a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from thalweg.lab.protocol import Plan, Trial
+from thalweg.lab.train import Run
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Before the first run: what will be done, and how long that will about take.
+
+    `runs` and `seconds` are the fewest and the most; `jobs` is the number of processes.
+    """
+
+    plan: Plan
+    metric: str
+    runs: tuple[int, int]
+    seconds: tuple[float, float]
+    jobs: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage begins: its name ("default", "search", ...) and its number of runs."""
+
+    phase: str
+    runs: int
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run has begun."""
+
+    trial: Trial
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run has ended."""
+
+    trial: Trial
+    run: Run
+
+
+Event = Planned | Stage | Started | Finished
+Progress = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """Tell nobody."""

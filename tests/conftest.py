@@ -1,0 +1,15 @@
+"""Shared by all tests: one thread each (pytest runs them on several processes), and float64 on request."""
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def float64():
+    """torch's default dtype is float64 during this test: torch then keeps NAdam's scalars in it, too."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)

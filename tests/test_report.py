@@ -1,0 +1,323 @@
+"""The report: everything the data know is on the page, the page needs nothing else, and nothing gets lost."""
+
+import copy
+import html
+import json
+import math
+import random
+import re
+from html.parser import HTMLParser
+from statistics import mean, stdev
+
+import pytest
+
+from thalweg.lab.report import code, events, ledger_sentence, pictures, render, rows, write_report
+
+SECTIONS = ("results", "differences", "curves", "lr", "tuning", "cost", "budget", "events", "repeat")
+STEPS = 400
+NAMES = {  # best lr in log10, best accuracy, state per parameter, ms per step
+    "AdamW": (-2.4, 0.972, 2, 0.61),
+    "SGD": (-0.6, 0.955, 0, 0.42),
+    "Nesterov": (-1.2, 0.969, 1, 0.47),
+    "RMSprop": (-2.6, 0.967, 1, 0.55),
+    "Adagrad": (-1.5, 0.948, 1, 0.52),
+}
+
+
+def _run(name, lr, seed, phase, noise, **more):
+    best_lr, best = NAMES[name][:2]
+    miss = math.log10(lr) - best_lr
+    diverged = miss > 1.6
+    final = None if diverged else round(best - 0.02 * miss**2 - (0.15 * miss if miss > 1 else 0) + noise.gauss(0, 0.003), 5)
+    curve = []
+    for step in range(0, STEPS + 1, 20):
+        if diverged and step > 100:
+            break
+        part = 1 - math.exp(-6 * step / STEPS)
+        metric = None if diverged else 0.1 + ((final or 0) - 0.1) * part + noise.gauss(0, 0.004)
+        curve.append({"step": step, "loss": 2.3 * (1 - part) + 0.02 + abs(noise.gauss(0, 0.01)), "metric": metric})
+    return {
+        "optimizer": name, "hyper_parameters": {"lr": lr, **more}, "seed": seed, "phase": phase, "final": final,
+        "curve": curve, "seconds": 0.3, "diverged": diverged, "data": "reports" if phase == "confirmation" else "selects",
+        "steps": STEPS, "why": "the loss became inf" if diverged else None,
+    }  # fmt: skip
+
+
+def synthetic_result():
+    """What a quick comparison of five optimizers might have left: three confirmed, some trials diverged."""
+    noise = random.Random(0)
+    runs, optimizers, tuning, ledger, spaces = [], {}, {}, {}, {}
+    for name, (best_lr, _, state, ms) in NAMES.items():
+        betas = {"betas": [0.9, 0.999], "weight_decay": 0.01} if name == "AdamW" else {}
+        mine = [_run(name, 1e-3, 0, "default", noise, **betas)]
+        for i in range(9):
+            lr = float(f"{10 ** (best_lr - 2 + 4.2 * ((i * 0.618 + 0.1) % 1)):.6g}")
+            mine.append(_run(name, lr, 0, "search", noise, **betas))
+        runs += mine
+        good = sorted((run for run in mine if run["final"] is not None), key=lambda run: -run["final"])
+        chosen = good[0]["hyper_parameters"]
+        promoted = name in ("AdamW", "Nesterov", "RMSprop")
+        confirmed = None
+        if promoted:
+            fresh = [_run(name, chosen["lr"], 100 + seed, "confirmation", noise, **betas) for seed in range(5)]
+            runs += fresh
+            values = [run["final"] for run in fresh]
+            half = 2.776 * stdev(values) / 5**0.5
+            confirmed = {
+                "n": 5, "mean": mean(values), "low": mean(values) - half, "high": mean(values) + half,
+                "iqm": mean(sorted(values)[1:4]), "min": min(values), "max": max(values), "values": values,
+            }  # fmt: skip
+        optimizers[name] = {
+            "title": name, "promoted": promoted, "search_best": good[0]["final"], "chosen": chosen,
+            "edge": "high" if name == "Adagrad" else None, "diverged": sum(run["diverged"] for run in mine),
+            "trials": 10, "confirmed": confirmed, "milliseconds_per_step": ms, "state_per_parameter": state,
+            "lr_sensitivity": 0.05 + 0.01 * len(name),
+        }  # fmt: skip
+        best_so_far = [max(r["final"] or 0.0 for r in mine[:n]) for n in range(1, 11)]
+        tuning[name] = [[n, value] for n, value in enumerate(best_so_far, 1)]
+        ledger[name] = {"search_runs": 10, "search_steps": 4000, "choice_runs": 4 * promoted,
+                        "confirmation_runs": 5 * promoted, "total_steps": 4000 + 3600 * promoted}  # fmt: skip
+        spaces[name] = {"lr": {"scale": "log", "low": 10 ** (best_lr - 2), "high": 10 ** (best_lr + 2), "opened": True},
+                        "beta1": {"scale": "1-log", "low": 0.02, "high": 0.5, "opened": False}}  # fmt: skip
+    chosen = optimizers["AdamW"]["chosen"]
+    comparisons = [
+        {"rival": "Nesterov", "difference": 0.0034, "low": 0.0011, "high": 0.0057, "p": 0.011, "p_holm": 0.011, "n": 5, "verdict": "better"},
+        {"rival": "RMSprop", "difference": 0.0007, "low": -0.0011, "high": 0.0023, "p": 0.4, "p_holm": 0.4, "n": 5, "verdict": "undecided"},
+    ]  # fmt: skip
+    return {
+        "verdict": "Undecided: AdamW leads with 0.9721, but RMSprop is only 0.0007 behind (95 % interval −0.0011 to 0.0023, n = 5).",
+        "decision": {
+            "outcome": "undecided", "leader": "AdamW", "recommended": "AdamW", "n": 5, "margin": 0.0015, "seed_sd": 0.003,
+            "alpha": 0.05, "smallest_detectable_difference": 0.0054, "comparisons": comparisons,
+            "notes": ["Pruning kept 4 of 10 points; the order at the rung agreed with the final one (Spearman 0.81)."],
+        },
+        "task": {
+            "name": "digits", "spec": "digits", "steps": STEPS, "mode": "max", "metric": "accuracy", "parameters": 4810,
+            "selects": 270, "reports": 270, "description": "An MLP on 8 x 8 images of digits.",
+            "source": "scikit-learn, UCI", "licence": "CC BY 4.0",
+        },
+        "budget": {
+            "preset": "quick", "points": 9, "steps_per_run": STEPS, "looks": [5], "ledger": ledger,
+            "schedule": "warm-up 5 %, then cosine to 0",
+        },
+        "spaces": spaces, "optimizers": optimizers, "tuning_curves": tuning, "runs": runs,
+        "winner": {"optimizer": "AdamW", "class": "AdamW", "hyper_parameters": chosen, "seed": 100, "final": 0.9721},
+        "versions": {"thalweg": "0.1.0", "torch": "2.13.0", "python": "3.11.2"},
+        "machine": {"cpu": "a CPU", "cores": 2, "platform": "Linux"},
+        "started": "2026-01-02T03:04:05+00:00", "seconds": 143.2, "interrupted": False,
+    }  # fmt: skip
+
+
+def synthetic_stop():
+    """What is left when Ctrl-C came after the first two runs."""
+    whole = synthetic_result()
+    nothing = dict.fromkeys(("search_best", "chosen", "edge", "confirmed", "milliseconds_per_step", "lr_sensitivity"))
+    optimizers = {
+        name: {**nothing, "title": name, "promoted": False, "diverged": 0, "trials": 0, "state_per_parameter": None}
+        for name in NAMES
+    }
+    return whole | {
+        "verdict": "Stopped early: 2 of 50 runs were finished, too few to name anything.",
+        "decision": {
+            "outcome": "stopped", "leader": None, "recommended": None, "n": 0, "margin": 0.0, "seed_sd": 0.0,
+            "alpha": 0.05, "smallest_detectable_difference": None, "comparisons": [], "notes": [],
+        },
+        "optimizers": optimizers, "tuning_curves": {}, "winner": None, "interrupted": True, "runs": whole["runs"][:2],
+        "budget": whole["budget"] | {"ledger": {}},
+    }  # fmt: skip
+
+
+def bare_stop():
+    """As little as there can be: stopped before the first run."""
+    return synthetic_stop() | dict.fromkeys(("decision", "budget", "spaces", "optimizers", "runs", "tuning_curves"))
+
+
+class Page(HTMLParser):
+    """Reads a page: its text, tags and attributes; fails where tags do not match."""
+
+    VOID = frozenset({"meta", "br", "link", "img", "hr"})
+
+    def __init__(self, source):
+        super().__init__()
+        self.open, self.tags, self.words = [], [], []
+        self.feed(source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    def ids(self):
+        return [attrs["id"] for _, attrs in self.tags if "id" in attrs]
+
+
+@pytest.fixture(scope="module")
+def result():
+    return synthetic_result()
+
+
+@pytest.fixture(scope="module")
+def source(result):
+    return render(result)
+
+
+@pytest.fixture(scope="module")
+def page(source):
+    return Page(source)
+
+
+def test_the_verdict_the_code_and_every_section_are_there(result, page):
+    assert result["verdict"] in page.text
+    assert code(result) in page.text
+    assert [id for id in page.ids() if id in SECTIONS] == list(SECTIONS)
+    assert {f"#{name}" for name in SECTIONS} <= {attrs.get("href") for tag, attrs in page.tags if tag == "a"}
+    assert set(pictures(result)) == {"differences", "curves", "lr", "tuning", "cost"}
+
+
+def test_ids_are_unique_and_every_reference_hits_one(source, page):
+    ids = page.ids()
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', source)) - {("", "")}
+    used = {a or b for a, b in re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', source)}
+    used |= {id for _, attrs in page.tags for id in (attrs.get("aria-labelledby") or "").split()}
+    assert used <= set(ids)
+
+
+def test_the_file_is_self_contained_and_small(source, page):
+    for tag, attrs in page.tags:
+        assert tag not in {"script", "link", "img", "iframe"}
+        for key in ("src", "href", "xlink:href"):
+            assert attrs.get(key, "#").startswith("#")
+    assert "@import" not in source
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", source))
+    assert len(source.encode()) < 1_000_000
+
+
+def test_pictures_say_what_they_are(page):
+    drawn = [attrs for tag, attrs in page.tags if tag == "svg"]
+    assert len(drawn) == 5
+    assert all(attrs["role"] == "img" and attrs["aria-labelledby"] for attrs in drawn)
+    assert [tag for tag, _ in page.tags].count("desc") == 5
+
+
+def test_the_same_data_give_the_same_bytes(result, source):
+    assert render(copy.deepcopy(result)) == source
+
+
+def test_the_table_ranks_confirmed_before_unconfirmed(result, page):
+    order = rows(result)
+    assert [bool(row.confirmed) for row in order] == [True, True, True, False, False]
+    means = [row.confirmed["mean"] for row in order[:3]]
+    assert means == sorted(means, reverse=True)
+    assert [row.name for row in order if row.recommended] == ["AdamW"]
+    assert page.text.count("not confirmed ") >= 2
+
+
+def test_unconfirmed_optimizers_have_no_interval(result, source):
+    table = source[source.index("results-caption") :]
+    row = next(row for row in table.split("<tr>") if "SGD" in row)
+    assert "not confirmed" in row
+    assert f"{result['optimizers']['SGD']['search_best']:.4f}" in row
+    assert " to " not in row
+
+
+def test_a_smaller_metric_ranks_first_when_less_is_better(result):
+    less = copy.deepcopy(result)
+    less["task"]["mode"] = "min"
+    means = [row.confirmed["mean"] for row in rows(less)[:3]]
+    assert means == sorted(means)
+
+
+def test_numbers_of_the_table_have_the_decimals_that_seeds_allow(result, page):
+    best = result["optimizers"]["AdamW"]["confirmed"]
+    assert f"{best['mean']:.4f} {best['low']:.4f} to {best['high']:.4f}" in page.text
+    assert f"{best['mean']:.6f}" not in page.text
+
+
+def test_failures_are_counted_and_explained(result, page):
+    failed = sum(run["diverged"] for run in result["runs"])
+    assert failed > 0
+    assert f"{failed} trials diverged" in page.text
+    for name, known in result["optimizers"].items():
+        assert f"{known['diverged']} of 10" in page.text
+        if known["diverged"] > 1:
+            assert f"{name}: {known['diverged']} runs diverged (the loss became inf)." in events(result)
+    assert any("high edge" in event for event in events(result))
+
+
+def test_a_trial_without_a_value_is_never_drawn_as_one(result):
+    one = copy.deepcopy(result)
+    one["runs"] = [run for run in one["runs"] if run["phase"] == "default"]
+    for run in one["runs"]:
+        run.update(final=None, diverged=True)
+    assert "5 trials diverged, marked by a cross" in pictures(one)["lr"].caption
+
+
+def test_the_ledger_is_judged_not_asserted(result):
+    assert "same 4,000 steps" in ledger_sentence(result)
+    other = copy.deepcopy(result)
+    other["budget"]["ledger"]["SGD"]["search_steps"] = 10
+    assert ledger_sentence(other) == "The steps of search are not equal: AdamW got 4,000, SGD only 10."
+
+
+def test_what_comes_from_the_user_is_escaped():
+    nasty = "<script>alert('x')</script> & $x$"
+    data = synthetic_result()
+    data["task"].update(name=nasty, metric=nasty, description=nasty)
+    data["verdict"] = f"Undecided: {nasty}"
+    data["decision"]["notes"] = [nasty]
+    data["runs"][0].update(diverged=True, final=None, why=nasty)
+    data = json.loads(json.dumps(data).replace('"RMSprop"', json.dumps(nasty)))
+    source = render(data)
+    assert "<script" not in source
+    assert html.escape(nasty, quote=False).split("alert")[0] in source
+    Page(source)
+
+
+@pytest.mark.parametrize("make", [synthetic_stop, bare_stop])
+def test_a_stopped_comparison_reports_what_is_known(make):
+    data = make()
+    page = Page(render(data))
+    assert data["verdict"] in page.text
+    assert "Interrupted." in page.text
+    assert "No settings are recommended" in page.text
+    assert [id for id in page.ids() if id in SECTIONS] == list(SECTIONS)
+    assert "None" not in page.text
+
+
+def test_curves_fall_back_to_the_search_when_nothing_was_confirmed():
+    drawn = pictures(synthetic_stop())
+    assert "one seed, so it proves nothing yet" in drawn["curves"].caption
+    assert "differences" not in drawn
+
+
+def test_the_code_is_exact_and_spelled_as_python(result):
+    lr = result["winner"]["hyper_parameters"]["lr"]
+    assert code(result) == f"tw.AdamW(model.parameters(), lr={lr!r}, betas=(0.9, 0.999), weight_decay=0.01)"
+
+
+def test_the_file_is_replaced_as_a_whole(tmp_path, result, source):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    with pytest.raises(KeyError):
+        write_report(result | {"task": {"name": "broken"}}, path)
+    assert path.read_text() == "old"
+    write_report(result, path)
+    assert path.read_text(encoding="utf-8") == source
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
