@@ -1,7 +1,7 @@
 """Write what is generated from the rules: optimizers.py, the README's table and docs/conventions.md.
 
-    python scripts/generate.py           write
-    python scripts/generate.py --check   exit 1 if a file is stale
+python scripts/generate.py           write
+python scripts/generate.py --check   exit 1 if a file is stale
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def optimizers() -> str:
         entries.append((expression, formula, card(formula), signature, defaults))
     source = optimizers_source(entries)
     return subprocess.run(
-        [sys.executable, "-m", "ruff", "format", "--line-length", "110", "-"],
-        input=source, capture_output=True, text=True, check=True,
+        [sys.executable, "-m", "ruff", "format", "-"],
+        input=source, capture_output=True, text=True, check=True, cwd=ROOT,
     ).stdout  # fmt: skip
 
 

@@ -48,7 +48,13 @@ def test_no_two_optimizers_look_alike():
 
 @pytest.mark.parametrize(
     ("wanted", "placed"),
-    [([], []), ([0.3], [0.3]), ([0.1, 0.9], [0.1, 0.9]), ([0.5, 0.5, 0.5], [0.4, 0.5, 0.6]), ([1.0, 0.99], [1.045, 0.945])],
+    [
+        ([], []),
+        ([0.3], [0.3]),
+        ([0.1, 0.9], [0.1, 0.9]),
+        ([0.5, 0.5, 0.5], [0.4, 0.5, 0.6]),
+        ([1.0, 0.99], [1.045, 0.945]),
+    ],
 )
 def test_labels_move_apart_no_more_than_they_must(wanted, placed):
     assert spread(wanted, gap=0.1) == pytest.approx(placed)
@@ -138,15 +144,29 @@ def test_the_window_stops_at_the_first_bad_neighbour(mode, sign):
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_sensitivity_shows_every_trial_once_and_failures_as_crosses(mode):
-    trials = [Trial(1e-4, 0.4), Trial(1e-3, 0.5, default=True), Trial(1e-2, None), Trial(1e-1, None, default=True)]
+    trials = [
+        Trial(1e-4, 0.4),
+        Trial(1e-3, 0.5, default=True),
+        Trial(1e-2, None),
+        Trial(1e-1, None, default=True),
+    ]
     search = Search(trials, edges=(1e-5, 1.0), chosen=1e-3)
     axes, *_ = sensitivity({"Adam": search}, SEEN, metric="loss", mode=mode).axes
-    marked = {marker: [line for line in axes.lines if line.get_marker() == marker] for marker in ("x", "*", "s", "o")}
+    marked = {
+        marker: [line for line in axes.lines if line.get_marker() == marker]
+        for marker in ("x", "*", "s", "o")
+    }
     assert [list(line.get_xdata()) for line in marked["x"]] == [[1e-2], [1e-1]]
-    heights = {axes.transAxes.inverted().transform(line.get_transform().transform((1, line.get_ydata()[0])))[1] for line in marked["x"]}
+    heights = {
+        axes.transAxes.inverted().transform(line.get_transform().transform((1, line.get_ydata()[0])))[1]
+        for line in marked["x"]
+    }
     assert {round(height, 2) for height in heights} == {0.95 if mode == "min" else 0.05}
     assert len(marked["*"]) == 2
-    assert [line.get_xydata().tolist() for line in marked["o"]] == [[[1e-4, 0.4]], [[1e-3, 0.5]]]  # a trial, a ring
+    assert [line.get_xydata().tolist() for line in marked["o"]] == [
+        [[1e-4, 0.4]],
+        [[1e-3, 0.5]],
+    ]  # a trial, a ring
     low, high = axes.get_ylim()
     assert low < 0.4 < 0.5 < high
     assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"] == [1e-5, 1.0]

@@ -1,9 +1,9 @@
 """What stands beside a rule's formula: where it is from, what it is good for, what to search.
 
-    >>> Log(1e-5, 1e-1).at(0.5)
-    0.001
-    >>> OneMinusLog(0.01, 1.0).at(0.5)
-    0.9
+>>> Log(1e-5, 1e-1).at(0.5)
+0.001
+>>> OneMinusLog(0.01, 1.0).at(0.5)
+0.9
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ A claim answers None where it holds, else what it saw.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -74,7 +75,7 @@ def monotone_on_a_bowl(rule: Rule) -> str | None:
     curvature = torch.tensor([1.0, 3.0, 10.0, 30.0], dtype=torch.float64)
     path = _path(rule, lambda p, t: curvature * p, torch.ones(4, dtype=torch.float64), lr=1.9 / 30)
     heights = [float((curvature * p * p).sum()) for p in path]
-    rises = [t for t, (a, b) in enumerate(zip(heights, heights[1:], strict=False), 1) if b >= a]
+    rises = [t for t, (a, b) in enumerate(itertools.pairwise(heights), 1) if b >= a]
     return f"step {rises[0]} goes up" if rises else None
 
 

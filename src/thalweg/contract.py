@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from thalweg.card import Bowl, Card, card_of
+from thalweg.card import Bowl, card_of
 from thalweg.claims import CLAIMS
 from thalweg.engine import batched, eager, foreach
 from thalweg.engine.cell import Cell, start
@@ -122,7 +122,9 @@ def leaves_its_inputs_alone(rule: Rule) -> None:
         before = copy.deepcopy(cell)
         eager.step(rule, [cell], hyper)
         for name in ("p", "g"):
-            expect(torch.equal(getattr(cell, name), getattr(before, name)), f"{name} was changed in place, with {hyper}")
+            expect(
+                torch.equal(getattr(cell, name), getattr(before, name)), f"{name} was changed in place, with {hyper}"
+            )
         for name, slot in cell.slots.items():
             expect(torch.equal(slot, before.slots[name]), f"slot {name} was changed in place, with {hyper}")
 
@@ -136,7 +138,10 @@ def slots_keep_shape_and_dtype(rule: Rule) -> None:
             after = walk(rule, hyper, p, gradients((3, 2), 3, dtype))[-1]
             for name, old, new in [("p", p, after.p), *((n, slots[n], after.slots[n]) for n in slots)]:
                 same = old.shape == new.shape and old.dtype == new.dtype
-                expect(same, f"{name} went in as {old.dtype} {tuple(old.shape)} and came out as {new.dtype} {tuple(new.shape)}")
+                expect(
+                    same,
+                    f"{name} went in as {old.dtype} {tuple(old.shape)} and came out as {new.dtype} {tuple(new.shape)}",
+                )
 
 
 def trace_says_what_the_rule_does(rule: Rule) -> None:
@@ -177,7 +182,9 @@ def member_k_is_its_own_run(rule: Rule) -> None:
     """K settings in one call: each member as if it were alone, to 1e-12 in float64."""
     members = 4
     for hyper in settings_of(rule):
-        numbers = {name: _spread(name, value, members) for name, value in hyper.items() if name in signature_of(rule).numbers}
+        numbers = {
+            name: _spread(name, value, members) for name, value in hyper.items() if name in signature_of(rule).numbers
+        }
         flags = {name: value for name, value in hyper.items() if name not in numbers}
         p = torch.stack([beginning((3, 2)) * (k + 1) for k in range(members)])
         grads = [torch.stack([g * (k + 1) for k in range(members)]) for g in gradients((3, 2))]
@@ -194,7 +201,10 @@ def member_k_is_its_own_run(rule: Rule) -> None:
                 continue
             alone = walk(rule, own, p[k], [g[k] for g in grads])[-1]
             for name, a, b in [("p", stacked[k], alone.p), *((n, slots[n][k], alone.slots[n]) for n in slots)]:
-                expect(_far(a, b) <= 1e-12, f"member {k} differs from its own run in {name} by {_far(a, b):.1e}, with {own}")
+                expect(
+                    _far(a, b) <= 1e-12,
+                    f"member {k} differs from its own run in {name} by {_far(a, b):.1e}, with {own}",
+                )
 
 
 def _spread(name: str, value: float, members: int) -> list[float]:

@@ -19,13 +19,19 @@ from thalweg.engine import eager, foreach
 from thalweg.engine.cell import Cell, start
 from thalweg.engine.compose import compose
 from thalweg.engine.trace import trace
-from thalweg.signature import Rule, Signature, Slot, check_flag, check_number, did_you_mean, signature_of
+from thalweg.signature import Rule, Signature, SlotSpec, check_flag, check_number, did_you_mean, signature_of
 from thalweg.transforms.decay import decays
 
 ParamsT = Iterable[torch.Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, torch.Tensor]]
 # What torch's schedulers write into a group, and what a group of another optimizer may bring along.
 FROM_SCHEDULERS = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum")
-HINTS: dict[str, Any] = {"maximize": False, "foreach": None, "capturable": False, "differentiable": False, "fused": None}
+HINTS: dict[str, Any] = {
+    "maximize": False,
+    "foreach": None,
+    "capturable": False,
+    "differentiable": False,
+    "fused": None,
+}
 _HOUSE: dict[str, type[Optimizer]] = {}
 
 
@@ -223,8 +229,7 @@ class Optimizer(torch.optim.Optimizer):
         graph = trace(self.rule, **hyper)
         if graph.model_wide and len(self.param_groups) > 1:
             raise ValueError(f"{type(self).__name__} sums over the whole model: put all parameters in one group.")
-        # Both are wishes about speed, never about numbers: the fastest way at hand is to call the rule on lists.
-        engine = foreach if graph.model_wide or group.get("foreach") or group.get("fused") else eager
+        engine = foreach if graph.model_wide or group.get("foreach") else eager
         kept = self._signature().kept(hyper)
         taken = [self._take(p, group, hyper, kept) for p in params]
         results = engine.step(self.rule, [cell for cell, _ in taken], hyper)
@@ -235,9 +240,9 @@ class Optimizer(torch.optim.Optimizer):
         """A slot's key in the state: torch's name for it, where torch has one."""
         return self._namesake().slots.get(slot, slot)
 
-    def _prepare(self, p: torch.Tensor, hyper: dict[str, Any], kept: Mapping[str, Slot]) -> dict[str, Any]:
+    def _prepare(self, p: torch.Tensor, hyper: dict[str, Any], kept: Mapping[str, SlotSpec]) -> dict[str, Any]:
         """The parameter's state, with every slot that these settings keep."""
-        state = self.state[p] if p in self.state else {}
+        state = self.state.get(p, {})
         if self._namesake().step and "step" not in state:
             double = torch.get_default_dtype() is torch.float64
             state["step"] = torch.zeros((), dtype=torch.float64 if double else torch.float32)
@@ -249,7 +254,7 @@ class Optimizer(torch.optim.Optimizer):
         return state
 
     def _take(
-        self, p: torch.Tensor, group: Mapping[str, Any], hyper: dict[str, Any], kept: Mapping[str, Slot]
+        self, p: torch.Tensor, group: Mapping[str, Any], hyper: dict[str, Any], kept: Mapping[str, SlotSpec]
     ) -> tuple[Cell, Any]:
         """What the engine gets: real, dense, and of a sparse gradient only the rows it touches."""
         g = p.grad
@@ -257,7 +262,9 @@ class Optimizer(torch.optim.Optimizer):
         rows = None
         if g.layout is torch.sparse_coo:
             if not trace(self.rule, **hyper).elementwise:
-                raise ValueError(f"{type(self).__name__} cannot take sparse gradients: its rule needs the whole tensor.")
+                raise ValueError(
+                    f"{type(self).__name__} cannot take sparse gradients: its rule needs the whole tensor."
+                )
             g = g.coalesce()
             rows, g = tuple(g.indices()), g.values()
         elif g.layout is not torch.strided:
@@ -336,7 +343,7 @@ def _write(target: torch.Tensor, rows: Any, value: torch.Tensor) -> None:
         target[rows] = value
 
 
-def optimizer(rule: Rule) -> type[Optimizer]:
+def optimizer(rule: Rule) -> type[Any]:
     """The optimizer class of a rule: the house's own by its name, any other made on the spot.
 
     Args:
@@ -362,7 +369,7 @@ def optimizer(rule: Rule) -> type[Optimizer]:
 
 
 @functools.cache
-def _made(rule: Rule) -> type[Optimizer]:
+def _made(rule: Rule) -> type[Any]:
     card = card_of(rule)
     full = with_decay(rule)
     defaults = door_arguments(full, signature_of(full).defaults)

@@ -11,7 +11,7 @@ from thalweg import namesakes
 from thalweg.optimizer import Optimizer, ParamsT
 from thalweg.rules import adadelta, adagrad, adam, adamw, momentum, nadam, nesterov, rmsprop
 
-__all__ = ["Adadelta", "Adagrad", "Adam", "AdamW", "Momentum", "NAdam", "Nesterov", "RMSprop", "SGD"]
+__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Momentum", "NAdam", "Nesterov", "RMSprop"]
 
 
 class Adadelta(Optimizer):
@@ -110,7 +110,8 @@ class Adagrad(Optimizer):
         foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
         maximize: walk up instead of down. Default False.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
-        fused: True: the fastest engine at hand; the numbers are the same. Default None.
+        fused: a wish for speed: the fastest engine at hand is taken in any case; the numbers are the same.
+            Default None.
         eps_inside_root: eps inside the root (the lecture, Keras, optax) or outside. Default False.
 
     Conventions:
@@ -190,7 +191,8 @@ class Adam(Optimizer):
         maximize: walk up instead of down. Default False.
         capturable: must be False on this engine. Default False.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
-        fused: True: the fastest engine at hand; the numbers are the same. Default None.
+        fused: a wish for speed: the fastest engine at hand is taken in any case; the numbers are the same.
+            Default None.
         decoupled_weight_decay: shrink the parameter by lr * weight_decay instead of adding to the gradient.
             Default False.
         eps_root: a second eps inside the root (optax). Default 0.0.
@@ -287,7 +289,8 @@ class AdamW(Optimizer):
         foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
         capturable: must be False on this engine. Default False.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
-        fused: True: the fastest engine at hand; the numbers are the same. Default None.
+        fused: a wish for speed: the fastest engine at hand is taken in any case; the numbers are the same.
+            Default None.
         eps_root: a second eps inside the root (optax). Default 0.0.
         bias_correction: give averages that began at 0 their full weight. Default True.
         eps_hat: add eps to sqrt(v) before its bias correction (Keras, TensorFlow). Default False.
@@ -376,7 +379,8 @@ class Momentum(Optimizer):
         maximize: walk up instead of down. Default False.
         foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
-        fused: True: the fastest engine at hand; the numbers are the same. Default None.
+        fused: a wish for speed: the fastest engine at hand is taken in any case; the numbers are the same.
+            Default None.
         average: the velocity is a weighted average of gradients instead of their sum. Default False.
         lr_in_velocity: the velocity holds steps (lr inside: Sutskever, Keras, optax's RMSProp), not
             gradients. Default False.
@@ -537,7 +541,8 @@ class Nesterov(Optimizer):
         maximize: walk up instead of down. Default False.
         foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
-        fused: True: the fastest engine at hand; the numbers are the same. Default None.
+        fused: a wish for speed: the fastest engine at hand is taken in any case; the numbers are the same.
+            Default None.
         average: the velocity is a weighted average of gradients instead of their sum. Default False.
         lr_in_velocity: the velocity holds steps (lr inside: Sutskever, Keras, optax's RMSProp), not
             gradients. Default False.
@@ -708,7 +713,8 @@ class SGD(Optimizer):
         maximize: walk up instead of down. Default False.
         foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
-        fused: True: the fastest engine at hand; the numbers are the same. Default None.
+        fused: a wish for speed: the fastest engine at hand is taken in any case; the numbers are the same.
+            Default None.
 
     Conventions:
         torch: the defaults.

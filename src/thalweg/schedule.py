@@ -1,10 +1,10 @@
 """Schedules: how the learning rate moves over a run, as a torch scheduler that is stepped after every step.
 
-    >>> import torch
-    >>> opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    >>> scheduler = warmup_cosine(opt, steps=100)
-    >>> opt.param_groups[0]["lr"]  # the warm-up takes 5 steps: 1/5, 2/5, ... 5/5
-    0.2
+>>> import torch
+>>> opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+>>> scheduler = warmup_cosine(opt, steps=100)
+>>> opt.param_groups[0]["lr"]  # the warm-up takes 5 steps: 1/5, 2/5, ... 5/5
+0.2
 """
 
 from __future__ import annotations

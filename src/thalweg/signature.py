@@ -26,8 +26,16 @@ Rule = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Slot:
-    """A tensor that a rule keeps between steps.
+class SlotSpec:
+    """What `Slot` says, as data."""
+
+    start: float | str = 0.0
+    shape: Literal["p", "number"] = "p"
+    when: str | None = None
+
+
+def Slot(start: float | str = 0.0, shape: Literal["p", "number"] = "p", when: str | None = None) -> Any:
+    """Declare a tensor that a rule keeps between steps, as the default of its argument.
 
     Args:
         start: its value before the first step: a number, the name of a hyper-parameter, or ``"p"`` for a
@@ -36,10 +44,7 @@ class Slot:
         when: the hyper-parameter without which (False or 0) the slot is not kept; the rule then gets and
             returns None. Default: always kept.
     """
-
-    start: float | str = 0.0
-    shape: Literal["p", "number"] = "p"
-    when: str | None = None
+    return SlotSpec(start, shape, when)  # typed Any: in the rule's body the argument is a tensor
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Signature:
     """The parts of a rule's signature, in its own order."""
 
     name: str
-    slots: dict[str, Slot]
+    slots: dict[str, SlotSpec]
     numbers: dict[str, float]
     flags: dict[str, tuple[Any, ...]]  # every allowed value, the default first
     uses_t: bool = True
@@ -57,16 +62,14 @@ class Signature:
         """Every hyper-parameter with its default: numbers, then flags."""
         return {**self.numbers, **{name: values[0] for name, values in self.flags.items()}}
 
-    def kept(self, hyper: Mapping[str, Any]) -> dict[str, Slot]:
+    def kept(self, hyper: Mapping[str, Any]) -> dict[str, SlotSpec]:
         """The slots that are kept under these hyper-parameters (absent ones at their default)."""
         given = {**self.defaults, **hyper}
         return {name: slot for name, slot in self.slots.items() if slot.when is None or is_on(given[slot.when])}
 
     def flag_settings(self) -> list[dict[str, Any]]:
         """Every combination of the flags' values."""
-        return [
-            dict(zip(self.flags, values, strict=True)) for values in itertools.product(*self.flags.values())
-        ]
+        return [dict(zip(self.flags, values, strict=True)) for values in itertools.product(*self.flags.values())]
 
 
 def is_on(value: Any) -> bool:
@@ -133,10 +136,10 @@ def _hints(rule: Rule) -> dict[str, Any]:
         return {}
 
 
-def _slot(rule: str, parameter: inspect.Parameter) -> Slot:
+def _slot(rule: str, parameter: inspect.Parameter) -> SlotSpec:
     if parameter.default is parameter.empty:
-        return Slot()
-    if isinstance(parameter.default, Slot):
+        return SlotSpec()
+    if isinstance(parameter.default, SlotSpec):
         return parameter.default
     raise TypeError(f"rule {rule}: the default of slot {parameter.name} must be a Slot(...).")
 

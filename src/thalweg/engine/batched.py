@@ -28,11 +28,13 @@ def starts(rule: Rule, p: torch.Tensor, **hyper: Any) -> dict[str, torch.Tensor]
         hyper: hyper-parameters that a slot's start or presence depends on; one or K numbers each.
     """
     signature = signature_of(rule)
-    settings = _settings(rule, hyper, len(p))
+    settings = {**signature.defaults, **_settings(rule, hyper, len(p))}
     made: dict[str, torch.Tensor] = {}
     for name, slot in signature.kept(settings).items():
         rows = [
-            start(slot, row, {key: v[k] if isinstance(v, torch.Tensor) else v for key, v in settings.items()})
+            start(
+                slot, row, {key: v[k] if isinstance(v, torch.Tensor) and v.ndim else v for key, v in settings.items()}
+            )
             for k, row in enumerate(p)
         ]
         made[name] = torch.stack(rows)
@@ -69,9 +71,9 @@ def step(
     kept = {name: value if isinstance(value, list) else [value] for name, value in slots.items()}
     members = len(ps[0])
     signature = signature_of(rule)
-    settings = _settings(rule, hyper, members)
+    settings: dict[str, Any] = {**signature.defaults, **_settings(rule, hyper, members)}
     if isinstance(t, torch.Tensor):
-        settings["t"] = t
+        settings["t"] = t.double()  # a power of an integer tensor would be float32
     many = {name: value for name, value in settings.items() if isinstance(value, torch.Tensor) and value.ndim}
     one = {name: value for name, value in settings.items() if name not in many}
     if "t" not in many:
@@ -84,9 +86,7 @@ def step(
             result = rule(*(None if c is None else TensorList(c) for c in columns), **one, **many)
             new = [result] if isinstance(result, TensorList) else list(result)
             return {name: c.tensors for name, c in zip(names, new, strict=True) if c is not None}
-        rows = [
-            rule(*(None if c is None else c[i] for c in columns), **one, **many) for i in range(len(ps))
-        ]
+        rows = [rule(*(None if c is None else c[i] for c in columns), **one, **many) for i in range(len(ps))]
         rows = [row if isinstance(row, tuple) else (row,) for row in rows]
         return {name: list(c) for name, c in zip(names, zip(*rows, strict=True), strict=True) if c[0] is not None}
 
@@ -111,11 +111,11 @@ def _settings(rule: Rule, hyper: Mapping[str, Any], members: int) -> dict[str, A
     """Numbers as they are or K of them as float64; unknown names and other lengths refused."""
     signature = signature_of(rule)
     settings: dict[str, Any] = {}
-    for name, value in hyper.items():
+    for name, given in hyper.items():
         if name not in signature.defaults:
             raise TypeError(f"{signature.name} has no argument {name}.{did_you_mean(name, signature.defaults)}")
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            value = torch.tensor(value, dtype=torch.float64)
+        several = isinstance(given, Sequence) and not isinstance(given, str)
+        value: Any = torch.tensor(given, dtype=torch.float64) if several else given
         if isinstance(value, torch.Tensor) and value.ndim and value.shape != (members,):
             raise ValueError(
                 f"{name} has shape {tuple(value.shape)}; with {members} members it must be one number or {members}."

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from thalweg.signature import Signature, Slot
+from thalweg.signature import Signature, SlotSpec
 
 
 class Cell(NamedTuple):
@@ -18,7 +18,7 @@ class Cell(NamedTuple):
     t: int = 1
 
 
-def start(slot: Slot, p: torch.Tensor, hyper: dict[str, Any]) -> torch.Tensor:
+def start(slot: SlotSpec, p: torch.Tensor, hyper: dict[str, Any]) -> torch.Tensor:
     """A slot's first value beside this parameter."""
     if slot.start == "p":
         return p.detach().clone()

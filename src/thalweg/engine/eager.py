@@ -24,6 +24,4 @@ def step(
     16-bit parameters, gradients and slots are widened to float32 first and rounded once at the end.
     """
     signature = signature_of(rule)
-    return [
-        stored(signature, cell, rule(*arguments(signature, cell), t=cell.t, **hyper)) for cell in cells
-    ]
+    return [stored(signature, cell, rule(*arguments(signature, cell), t=cell.t, **hyper)) for cell in cells]

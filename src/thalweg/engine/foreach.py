@@ -1,7 +1,8 @@
-"""The rule called once on lists of tensors: few calls for many small ones, and sums over the whole model."""
+"""The rule called once on lists of tensors: the way for rules that sum over the whole model."""
 
 from __future__ import annotations
 
+import operator
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,17 +12,6 @@ import torch
 from thalweg import ops
 from thalweg.engine.cell import Cell, arguments, stored
 from thalweg.signature import Rule, signature_of
-
-_LISTED: dict[str, Callable[..., Any]] = {
-    "add": torch._foreach_add,
-    "sub": torch._foreach_sub,
-    "mul": torch._foreach_mul,
-    "div": torch._foreach_div,
-    "sqrt": torch._foreach_sqrt,
-    "abs": torch._foreach_abs,
-    "sign": torch._foreach_sign,
-    "neg": torch._foreach_neg,
-}
 
 
 class TensorList:
@@ -33,51 +23,30 @@ class TensorList:
     def __thalweg_op__(self, name: str, args: tuple[Any, ...]) -> Any:
         if name == "total":
             return sum(ops.total(x) for x in self.tensors)
-        return self._apply(name, getattr(ops, name), args)
-
-    def _apply(self, name: str, one: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        listed = _LISTED.get(name)
-        if listed is not None and isinstance(args[0], TensorList):
-            other = args[1] if len(args) > 1 else None
-            if other is None:
-                return TensorList(listed(self.tensors))
-            if isinstance(other, TensorList) and _same_kind(args[0].tensors, other.tensors):
-                return TensorList(listed(args[0].tensors, other.tensors))
-            if isinstance(other, bool | int | float):
-                return TensorList(listed(args[0].tensors, float(other)))
-        each = [arg.tensors if isinstance(arg, TensorList) else [arg] * len(self.tensors) for arg in args]
-        results = [one(*values) for values in zip(*each, strict=True)]
-        if results and isinstance(results[0], tuple):  # eigh, qr
-            return tuple(TensorList(column) for column in zip(*results, strict=True))
-        return TensorList(results)
+        return _each(getattr(ops, name), args)
 
 
-def _same_kind(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
-    return all(x.shape == y.shape and x.dtype == y.dtype for x, y in zip(a, b, strict=True))
+def _each(one: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """The operation on the first of every list, the second of every list, and so on."""
+    length = next(len(arg.tensors) for arg in args if isinstance(arg, TensorList))
+    columns = [arg.tensors if isinstance(arg, TensorList) else [arg] * length for arg in args]
+    results = [one(*values) for values in zip(*columns, strict=True)]
+    if isinstance(results[0], tuple):  # eigh, qr
+        return tuple(TensorList(column) for column in zip(*results, strict=True))
+    return TensorList(results)
 
 
-def _operator(name: str, one: Callable[[Any, Any], Any], reflected: bool = False):
-    def method(self: TensorList, other: Any) -> TensorList:
-        return self._apply(name, one, (other, self) if reflected else (self, other))
+def _operator(one: Callable[..., Any], reflected: bool = False):
+    def method(self: TensorList, *other: Any) -> TensorList:
+        return _each(one, (*other, self) if reflected else (self, *other))
 
     return method
 
 
-for _name, _method, _one in (
-    ("add", "add", lambda a, b: a + b),
-    ("sub", "sub", lambda a, b: a - b),
-    ("mul", "mul", lambda a, b: a * b),
-    ("div", "truediv", lambda a, b: a / b),
-    ("pow", "pow", lambda a, b: a**b),
-    ("lt", "lt", lambda a, b: a < b),
-    ("le", "le", lambda a, b: a <= b),
-    ("gt", "gt", lambda a, b: a > b),
-    ("ge", "ge", lambda a, b: a >= b),
-):
-    setattr(TensorList, f"__{_method}__", _operator(_name, _one))
-    if _method in ("add", "sub", "mul", "truediv", "pow"):
-        setattr(TensorList, f"__r{_method}__", _operator(_name, _one, reflected=True))
-TensorList.__neg__ = lambda self: self._apply("neg", lambda a: -a, (self,))  # pyright: ignore
+for _name in ("add", "sub", "mul", "truediv", "pow", "lt", "le", "gt", "ge", "neg"):
+    setattr(TensorList, f"__{_name}__", _operator(getattr(operator, _name)))
+    if _name in ("add", "sub", "mul", "truediv", "pow"):
+        setattr(TensorList, f"__r{_name}__", _operator(getattr(operator, _name), reflected=True))
 
 
 def step(

@@ -66,9 +66,7 @@ def _lines(nodes: Iterable[Node], names: dict[Node, str], uses: Counter[Node], s
     ]
 
 
-def _expression(
-    node: Node, names: dict[Node, str], uses: Counter[Node], shown: set[Node], top: bool = False
-) -> str:
+def _expression(node: Node, names: dict[Node, str], uses: Counter[Node], shown: set[Node], top: bool = False) -> str:
     if node.op == "constant":
         return f"{node.value:g}" if isinstance(node.value, float) else str(node.value)
     inline = not node.name and uses[node] == 1 and node not in shown

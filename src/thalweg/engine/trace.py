@@ -1,10 +1,10 @@
 """Call a rule once with nodes instead of tensors, and keep what it did as a graph.
 
-    >>> from thalweg.rules.sgd import sgd
-    >>> print(trace(sgd))
-    sgd   slots: none
-    kernel 1 of 1   reads p g   writes p'
-        p' = p - lr * g
+>>> from thalweg.rules.sgd import sgd
+>>> print(trace(sgd))
+sgd   slots: none
+kernel 1 of 1   reads p g   writes p'
+    p' = p - lr * g
 """
 
 from __future__ import annotations
@@ -68,11 +68,13 @@ class Recorder:
         self.nodes: dict[tuple[Any, ...], Node] = {}
 
     def input(self, name: str, stage: Stage) -> Symbol:
+        """A value that the rule is called with."""
         node = Node("input", name=name, stage=stage)
         self.nodes["input", name] = node
         return Symbol(node, self)
 
     def record(self, op: str, args: tuple[Any, ...]) -> Any:
+        """The symbol of an operation's result."""
         nodes = tuple(self.node(arg) for arg in args)
         if op in ("mul", "div") and nodes[1].op == "constant" and nodes[1].value == 1:
             return Symbol(nodes[0], self)  # exact, and a flag that is off costs nothing
@@ -82,12 +84,14 @@ class Recorder:
         return Symbol(result, self)
 
     def add(self, op: str, args: tuple[Node, ...], value: Any = None) -> Node:
+        """The node of an operation, made only once."""
         key = (op, *map(id, args), value)
         if key not in self.nodes:
             self.nodes[key] = Node(op, args, value, stage=_stage(op, args), level=_level(op, args))
         return self.nodes[key]
 
     def node(self, value: Any) -> Node:
+        """The node of an argument: a symbol's own, or a constant."""
         if isinstance(value, Symbol):
             return value.node
         if not isinstance(value, bool | int | float):
@@ -192,6 +196,7 @@ class _Naming:
         sys.setprofile(self.before)
 
     def look(self, frame: FrameType, event: str, _: Any) -> None:
+        """Called by Python at every call and return."""
         if event == "return" and not frame.f_globals.get("__name__", "").startswith(_MACHINERY):
             for name, value in frame.f_locals.items():
                 if isinstance(value, Symbol) and not value.node.name:

@@ -20,7 +20,8 @@ from thalweg.lab.cost import Cost, cost_of
 from thalweg.lab.events import Event, Finished, Planned, Progress, Stage, silent
 from thalweg.lab.pool import Perform, Trainer, one_thread, processes, solo
 from thalweg.lab.protocol import Findings, Plan, judge, protocol
-from thalweg.lab.result import Result, assembled
+from thalweg.lab.result import Result
+from thalweg.lab.summary import summary
 from thalweg.lab.task import Task, load_task
 
 
@@ -101,7 +102,7 @@ def compare(
         interrupted = True
         _stopped(plan, findings)
     return Result(
-        assembled(
+        summary(
             loaded, spec, competitors, plan, findings, costs,
             started=started, seconds=time.perf_counter() - begun, interrupted=interrupted, jobs=jobs,
         ),
@@ -151,8 +152,9 @@ def _stopped(plan: Plan, findings: Findings) -> None:
     shared = set.intersection(*seeds) if seeds else set()
     findings.decision = None
     if len(shared) >= 2:
-        findings.done = [d for d in findings.done if d[0].phase != "confirmation" or d[0].seed in shared]
-        findings.decision = replace(judge(plan, findings, plan.budget.alphas[0]), outcome="stopped")
+        paired = [(t, r) for t, r in findings.done if t.phase != "confirmation" or t.seed in shared]
+        decision = judge(plan, replace(findings, done=paired), plan.budget.alphas[0])
+        findings.decision = replace(decision, outcome="stopped")
 
 
 def _whole(name: str, value: int, low: int, high: int | None = None) -> int:

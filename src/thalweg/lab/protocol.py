@@ -91,6 +91,10 @@ class Findings:
         """The runs of an optimizer in some phases, in the order they were asked for."""
         return [(t, r) for t, r in self.done if t.optimizer == optimizer and t.phase in phases]
 
+    def best(self, optimizer: str, mode: Mode) -> tuple[Trial, Run] | None:
+        """The best run of an optimizer's search, or None if all diverged."""
+        return next(iter(_ranked(self.of(optimizer, *SEARCHED), mode)), None)
+
 
 def protocol(plan: Plan, findings: Findings) -> Generator[list[Trial], None, None]:
     """Yield the trials of one stage after the other; their runs must be in `findings.done` when it goes on."""
@@ -108,8 +112,9 @@ def protocol(plan: Plan, findings: Findings) -> Generator[list[Trial], None, Non
     if not leaders:
         findings.notes.append("every run of every optimizer diverged")
         return
-    best = _ranked(findings.of(leaders[0], *SEARCHED), plan.mode)[0][0]
-    yield [plan.trial(leaders[0], dict(best.hyper), "noise", i) for i in range(NOISE_SEEDS)]
+    best = findings.best(leaders[0], plan.mode)
+    assert best is not None  # a leader has one
+    yield [plan.trial(leaders[0], dict(best[0].hyper), "noise", i) for i in range(NOISE_SEEDS)]
     findings.seed_sd = statistics.sd([r.final for _, r in findings.of(leaders[0], "noise") if r.final is not None])
     findings.promoted = promoted(plan, findings, leaders)
     yield from _choice(plan, findings)
@@ -119,11 +124,14 @@ def protocol(plan: Plan, findings: Findings) -> Generator[list[Trial], None, Non
 def _edge(plan: Plan, findings: Findings, extra: Sequence[tuple[float, ...]]) -> Generator[list[Trial], None, None]:
     """Where the best lr lies at an edge, one decade more; everybody gets the same number of further runs."""
     for name, space in plan.spaces.items():
-        ranked = _ranked(findings.of(name, *SEARCHED), plan.mode)
-        side = space.side(dict(ranked[0][0].hyper)["lr"]) if ranked else None
+        best = findings.best(name, plan.mode)
+        side = space.side(dict(best[0].hyper)["lr"]) if best else None
         if side is not None:
             findings.edges[name] = side
             findings.spaces[name] = space.extended(side)
+            findings.notes.append(
+                f"the best lr of {name} lay at the {side} edge of its range, which was extended by a decade"
+            )
     if not findings.edges:
         return
     yield [
@@ -131,26 +139,18 @@ def _edge(plan: Plan, findings: Findings, extra: Sequence[tuple[float, ...]]) ->
         for point in extra
         for name, space in findings.spaces.items()
     ]
-    for name, side in findings.edges.items():
-        best = dict(_ranked(findings.of(name, *SEARCHED), plan.mode)[0][0].hyper)["lr"]
-        still = findings.spaces[name].side(best) == side
-        findings.notes.append(
-            f"the best lr of {name} lay at the {side} edge of its range, which was extended by a decade"
-            + (": it still does, so a better one may lie beyond" if still else "")
-        )
 
 
 def ranking(plan: Plan, findings: Findings) -> list[str]:
     """The optimizers with a finite run, by the best of their search."""
-    best = {name: _ranked(findings.of(name, *SEARCHED), plan.mode) for name in plan.spaces}
-    able = [name for name in best if best[name]]
-    return sorted(able, key=lambda name: _score(best[name][0][1], plan.mode))
+    best = {name: found for name in plan.spaces if (found := findings.best(name, plan.mode))}
+    return sorted(best, key=lambda name: _score(best[name][1], plan.mode))
 
 
 def promoted(plan: Plan, findings: Findings, leaders: Sequence[str]) -> list[str]:
     """Who is confirmed: within two standard deviations of the leader, at least two, at most the budget's."""
-    best = [_score(_ranked(findings.of(name, *SEARCHED), plan.mode)[0][1], plan.mode) for name in leaders]
-    near = sum(score <= best[0] + 2 * (findings.seed_sd or 0.0) for score in best)
+    scores = [_score(best[1], plan.mode) for name in leaders if (best := findings.best(name, plan.mode))]
+    near = sum(score <= scores[0] + 2 * (findings.seed_sd or 0.0) for score in scores)
     return list(leaders[: min(max(near, 2), plan.budget.promoted)])
 
 

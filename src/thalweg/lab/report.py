@@ -138,7 +138,14 @@ def rows(data: Data) -> list[Row]:
     recommended = _part(data, "decision").get("recommended")
     seen = _looks(data)
     made = [
-        Row(name, seen[name].colour, SYMBOLS[seen[name].marker], known, known.get("confirmed"), name == recommended)
+        Row(
+            name,
+            seen[name].colour,
+            SYMBOLS[seen[name].marker],
+            known,
+            known.get("confirmed"),
+            name == recommended,
+        )
         for name, known in _part(data, "optimizers").items()
     ]
     return sorted(made, key=rank)
@@ -163,10 +170,13 @@ def events(data: Data) -> list[str]:
         if known.get("edge")
     ]
     failures = Counter(
-        (run["optimizer"], run.get("why") or "no reason given") for run in data.get("runs") or [] if run["diverged"]
+        (run["optimizer"], run.get("why") or "no reason given")
+        for run in data.get("runs") or []
+        if run["diverged"]
     )
     failed = [
-        f"{name}: {count} {'run' if count == 1 else 'runs'} diverged ({why})." for (name, why), count in failures.items()
+        f"{name}: {count} {'run' if count == 1 else 'runs'} diverged ({why})."
+        for (name, why), count in failures.items()
     ]
     return [*_part(data, "decision").get("notes", []), *edges, *failed]
 
@@ -209,12 +219,18 @@ def _differences(data: Data, name: str) -> Picture | None:
     shown = [Difference(c["rival"], c["difference"], c["low"], c["high"], c["verdict"]) for c in against]
     task, leader = data["task"], decision["leader"]
     drawn = forest(
-        shown, _looks(data), leader=leader, metric=task["metric"], mode=task["mode"], margin=decision["margin"]
+        shown,
+        _looks(data),
+        leader=leader,
+        metric=task["metric"],
+        mode=task["mode"],
+        margin=decision["margin"],
     )
     said = "; ".join(f"{d.rival}: {short(d.value)}, from {short(d.low)} to {short(d.high)}" for d in shown)
     caption = (
-        f"Each line is the interval for {task['metric']} of {leader} minus that of a rival, over paired seeds: one clear "
-        "of 0 points to a difference, one inside the grey band to a practical tie; the verdict also counts the rivals."
+        f"Each line is the interval for {task['metric']} of {leader} minus that of a rival, over paired seeds: "
+        "one clear of 0 points to a difference, one inside the grey band to a practical tie; the verdict also "
+        "counts the rivals."
     )
     return Picture(svg(drawn, name=name, title=f"{leader} against its rivals", description=said), caption)
 
@@ -222,7 +238,10 @@ def _differences(data: Data, name: str) -> Picture | None:
 def _curves(data: Data, name: str) -> Picture | None:
     shown, sentence = _runs(data, "confirmation"), "the median over the fresh seeds, the band its quartiles"
     if not shown:
-        shown, sentence = _best_searches(data), "the best run of each search: one seed, so it proves nothing yet"
+        shown, sentence = (
+            _best_searches(data),
+            "the best run of each search: one seed, so it proves nothing yet",
+        )
     shown = [run for run in shown if run.get("curve")]
     if not shown:
         return None
@@ -266,8 +285,8 @@ def _sensitivity(data: Data, name: str) -> Picture | None:
     drawn = sensitivity(searches, _looks(data), metric=metric, mode=mode)
     failed = sum(trial.value is None for search in searches.values() for trial in search.trials)
     caption = (
-        f"Every trial of the search: {metric} at the end against the learning rate; the wider the shaded window, the "
-        f"less the lr matters. {failed or 'No'} trial{'s' * (failed != 1)} diverged"
+        f"Every trial of the search: {metric} at the end against the learning rate; the wider the shaded window, "
+        f"the less the lr matters. {failed or 'No'} trial{'s' * (failed != 1)} diverged"
         + (", marked by a cross at the bad edge." if failed else ".")
     )
     return Picture(svg(drawn, name=name, title=f"{metric} against lr", description=caption), caption)
@@ -275,7 +294,11 @@ def _sensitivity(data: Data, name: str) -> Picture | None:
 
 def _search(data: Data, name: str) -> Search:
     trials = [
-        Trial(run["hyper_parameters"]["lr"], None if run["diverged"] else run["final"], run["phase"] == "default")
+        Trial(
+            run["hyper_parameters"]["lr"],
+            None if run["diverged"] else run["final"],
+            run["phase"] == "default",
+        )
         for run in _runs(data, "default", "search", "edge")
         if run["optimizer"] == name and run["hyper_parameters"].get("lr")
     ]
@@ -290,8 +313,8 @@ def _tuning(data: Data, name: str) -> Picture | None:
         return None
     metric = data["task"]["metric"]
     caption = (
-        f"The best {metric} to expect from a search of so many random trials: a line that is flat from the start needs "
-        "no tuning, one that still climbs or falls at the end has not been searched enough."
+        f"The best {metric} to expect from a search of so many random trials: a line that is flat from the start "
+        "needs no tuning, one that still climbs or falls at the end has not been searched enough."
     )
     drawn = tuning_curves(curves, _looks(data), metric=metric)
     return Picture(svg(drawn, name=name, title="Tuning curves", description=caption), caption)
@@ -307,8 +330,8 @@ def _cost(data: Data, name: str) -> Picture | None:
     if not panels:
         return None
     caption = (
-        "Left the time of one training step, model and optimizer together; right the numbers that the optimizer "
-        "keeps for every number it trains."
+        "Left the time of one training step, model and optimizer together; right how many numbers the optimizer "
+        "keeps for each number it trains."
     )
     drawn = cost(panels, _looks(data))
     return Picture(svg(drawn, name=name, title="Cost per step and memory", description=caption), caption)

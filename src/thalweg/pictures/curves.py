@@ -11,7 +11,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from thalweg.pictures.style import End, Look, figure, finite, label_ends, log_ticks, styled, wants_log
+from thalweg.pictures.style import (
+    End,
+    Look,
+    clipped,
+    figure,
+    finite,
+    label_ends,
+    log_ticks,
+    styled,
+    wants_log,
+)
 
 MOST = 400  # points of a line: more cannot be seen, but would have to be stored
 
@@ -62,8 +72,9 @@ def _quantile(values: np.ndarray, q: float) -> float:
 def learning_curves(
     panels: Mapping[str, Mapping[str, Sequence[Curve]]], seen: Mapping[str, Look], modes: Mapping[str, str]
 ) -> Figure:
-    """One panel per quantity, one line with its band per optimizer: `{"loss": {"Adam": [curve of a seed, ...]}}`.
+    """One panel per quantity, one line with its band per optimizer.
 
+    `panels` is `{"loss": {"Adam": [curve of a seed, ...], ...}, ...}`;
     `modes` says of each quantity whether "min" or "max" is better. The axis covers what happens after the
     first quarter of the steps; the fall from the start would hide everything else.
     """
@@ -74,10 +85,14 @@ def learning_curves(
         for name, each in bands.items():
             _draw(axes, name, each, seen[name])
         _zoom(axes, list(bands.values()))
-        axes.set_title(what)
+        axes.set_title(clipped(what, 40))
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        ends = [End(name, each.steps[i], each.median[i]) for name, each in bands.items() if (i := _last(each)) >= 0]
+        ends = [
+            End(name, each.steps[i], each.median[i])
+            for name, each in bands.items()
+            if (i := _last(each)) >= 0
+        ]
         label_ends(axes, ends, seen)
     return drawn
 
@@ -134,7 +149,7 @@ def tuning_curves(curves: Mapping[str, Curve], seen: Mapping[str, Look], *, metr
         ends.append(End(name, trials[-1], values[-1]))
     _limit(axes, [value for line in axes.lines for value in np.asarray(line.get_ydata()).tolist()])
     axes.set_xlabel("trials")
-    axes.set_ylabel(f"expected best {metric}")
+    axes.set_ylabel(f"expected best {clipped(metric, 24)}")
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     label_ends(axes, ends, seen)
     return drawn

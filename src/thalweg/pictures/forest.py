@@ -23,7 +23,13 @@ class Difference:
 
 @styled
 def forest(
-    differences: Sequence[Difference], seen: Mapping[str, Look], *, leader: str, metric: str, mode: str, margin: float
+    differences: Sequence[Difference],
+    seen: Mapping[str, Look],
+    *,
+    leader: str,
+    metric: str,
+    mode: str,
+    margin: float,
 ) -> Figure:
     """One line per rival: the difference, its interval, and the band from -margin to +margin."""
     drawn, (axes,) = figure(1.15 + 0.36 * len(differences))
@@ -35,13 +41,15 @@ def forest(
         axes.plot([each.value], [row], color=look.colour, marker=look.marker, markersize=8)
         words = f"{short(each.value, 3)}  [{short(each.low, 3)}, {short(each.high, 3)}]  {each.verdict}"
         axes.text(1.02, row, words, transform=axes.get_yaxis_transform(), va="center")
-    axes.set_yticks(range(len(differences)), [f"{clipped(leader)} − {clipped(each.rival)}" for each in differences])
+    axes.set_yticks(
+        range(len(differences)), [f"{clipped(leader)} − {clipped(each.rival)}" for each in differences]
+    )
     axes.set_ylim(len(differences) - 0.4, -0.6)  # the first one on top
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     better = f"{clipped(leader)} better →" if mode == "max" else f"← {clipped(leader)} better"
-    axes.set_xlabel(f"difference in {metric}   ({better})")
+    axes.set_xlabel(f"difference in {clipped(metric, 40)}   ({better})")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1, fontsize=SIZE - 0.5)
     # The band shall not dwarf the intervals, nor zero lie outside.
     reach = max([abs(end) for each in differences for end in (each.low, each.high)] + [1.3 * margin]) * 1.08

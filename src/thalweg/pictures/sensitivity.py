@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -56,8 +57,10 @@ def window(trials: Sequence[Trial], mode: str) -> tuple[float, float] | None:
 
 
 @styled
-def sensitivity(searches: Mapping[str, Search], seen: Mapping[str, Look], *, metric: str, mode: str) -> Figure:
-    """The value of every trial against its lr, failures at the bad edge, and the window within 5 % of the best."""
+def sensitivity(
+    searches: Mapping[str, Search], seen: Mapping[str, Look], *, metric: str, mode: str
+) -> Figure:
+    """The value of every trial against its lr, failures at the bad edge, the window within 5 % of the best."""
     rows = math.ceil(len(searches) / COLUMNS)
     drawn, every = figure(0.75 + 2.05 * rows, rows, COLUMNS, sharex=True, sharey=True)
     _scales(every[0], list(searches.values()), mode)
@@ -69,8 +72,7 @@ def sensitivity(searches: Mapping[str, Search], seen: Mapping[str, Look], *, met
         if at + COLUMNS >= len(searches):  # nothing below it
             axes.tick_params(labelbottom=True)
             axes.set_xlabel("lr")
-        if at % COLUMNS == 0:
-            axes.set_ylabel(metric)
+    drawn.supylabel(clipped(metric, 22 * rows), fontsize=SIZE)
     drawn.legend(handles=_legend(), loc="outside lower center", ncols=3)
     return drawn
 
@@ -102,23 +104,34 @@ def _panel(axes: Axes, name: str, search: Search, look: Look, mode: str) -> None
     if span := window(search.trials, mode):
         low, high = span
         axes.axvspan(low / 1.08, high * 1.08, color=look.colour, alpha=0.16, linewidth=0)
-        axes.set_title(f"{math.log10(high / low):.1f} decades", loc="right", fontsize=SIZE - 1, fontweight="normal")
-    edge = 0.95 if mode == "min" else 0.05
-    across = axes.get_xaxis_transform()
-    # Failures and finite values are never on one line: nothing may suggest a value where there is none.
+        axes.set_title(
+            f"{math.log10(high / low):.1f} decades", loc="right", fontsize=SIZE - 1, fontweight="normal"
+        )
     for trial in search.trials:
-        failed = not finite([trial.value])
-        where = {"transform": across} if failed else {}
-        height = edge if failed else trial.value
-        if failed:
-            axes.plot([trial.lr], [height], color=INK, marker="x", markersize=6.5, markeredgewidth=1.6, **where)
-        elif not trial.default:
-            axes.plot([trial.lr], [height], color=look.colour, marker=look.marker, alpha=0.9)
+        _mark(axes, trial, look, mode, chosen=trial.lr == search.chosen)
+
+
+def _mark(axes: Axes, trial: Trial, look: Look, mode: str, *, chosen: bool) -> None:
+    if trial.value is not None and math.isfinite(trial.value):
         if trial.default:
-            axes.plot([trial.lr], [height], marker="*", markersize=11 if not failed else 15, color=look.colour,
-                      markeredgecolor=INK, markeredgewidth=0.8, fillstyle="none" if failed else "full", **where)  # fmt: skip
-        if trial.lr == search.chosen and not failed:
-            axes.plot([trial.lr], [height], color=INK, marker="o", markersize=12, fillstyle="none")
+            star: dict[str, Any] = {
+                "marker": "*",
+                "markersize": 11,
+                "markeredgecolor": INK,
+                "markeredgewidth": 0.8,
+            }
+            axes.plot([trial.lr], [trial.value], color=look.colour, **star)
+        else:
+            axes.plot([trial.lr], [trial.value], color=look.colour, marker=look.marker, alpha=0.9)
+        if chosen:
+            axes.plot([trial.lr], [trial.value], color=INK, marker="o", markersize=12, fillstyle="none")
+        return
+    # A failure has no value: it stands at the edge of the axes, wherever their limits are.
+    edge = {"transform": axes.get_xaxis_transform(), "color": INK}
+    height = 0.95 if mode == "min" else 0.05
+    axes.plot([trial.lr], [height], marker="x", markersize=6.5, markeredgewidth=1.6, **edge)
+    if trial.default:
+        axes.plot([trial.lr], [height], marker="*", markersize=15, fillstyle="none", **edge)
 
 
 def _legend() -> list[Line2D | Patch]:

@@ -109,6 +109,7 @@ def short(value: float | None, digits: int = 4) -> str:
     """
     if value is None:
         return "–"
+    value += 0.0  # no minus in front of a zero
     if 10**digits <= abs(value) < 1e6:
         return f"{value:.0f}"
     return re.sub(r"e([+-])0*", lambda sign: "e-" if sign[1] == "-" else "e", f"{value:.{digits}g}")
@@ -174,7 +175,7 @@ class End:
 
 
 def label_ends(axes: Axes, ends: Sequence[End], seen: Mapping[str, Look]) -> None:
-    """Write the names right of the axes, each joined to the end of its line; call it when the limits are set."""
+    """Write the names right of the axes, each joined to the end of its line; to be called last."""
     axes.autoscale_view()  # else transData is still that of the empty axes
     here = axes.transData + axes.transAxes.inverted()
     points = [here.transform((end.x, end.y)) for end in ends]
@@ -206,5 +207,6 @@ def svg(picture: Figure, *, name: str, title: str, description: str) -> str:
     drawn = drawn.replace(INK, "currentColor")
     opening, rest = drawn.split(">", 1)
     size = re.compile(r' (?:width|height)="[\d.]+pt"')  # the page decides; the viewBox keeps the proportions
-    words = f'<title id="{name}-title">{html.escape(title)}</title><desc id="{name}-desc">{html.escape(description)}</desc>'
-    return f'{size.sub("", opening)} role="img" aria-labelledby="{name}-title {name}-desc">\n{words}{rest}'
+    opening = f'{size.sub("", opening)} role="img" aria-labelledby="{name}-title {name}-desc">'
+    title, description = html.escape(title), html.escape(description)
+    return f'{opening}\n<title id="{name}-title">{title}</title><desc id="{name}-desc">{description}</desc>{rest}'

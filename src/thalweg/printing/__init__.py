@@ -1,0 +1,1 @@
+"""How a rule is written down: signatures, tables."""

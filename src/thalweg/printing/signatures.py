@@ -38,7 +38,7 @@ WORDS = {
     "momentum_schedule": "warm the momentum up at all",
     "maximize": "walk up instead of down",
     "foreach": "True: call the rule once on lists of tensors; the numbers are the same",
-    "fused": "True: the fastest engine at hand; the numbers are the same",
+    "fused": "a wish for speed: the fastest engine at hand is taken in any case; the numbers are the same",
     "capturable": "must be False on this engine",
     "differentiable": "let autograd follow the step (for gradients with respect to lr, say)",
 }
@@ -67,7 +67,7 @@ def optimizers_source(entries: list[tuple[str, Rule, Card, Signature, dict[str, 
     """
     modules = sorted({expression.split(".")[0] for expression, *_ in entries} - {"namesakes"})
     parts = [HEAD.format(imports=", ".join(modules))]
-    titles = sorted(card.title for _, _, card, _, _ in entries)
+    titles = sorted((card.title for _, _, card, _, _ in entries), key=lambda title: (not title.isupper(), title))
     parts.append("__all__ = [" + ", ".join(f'"{title}"' for title in titles) + "]\n")
     parts += [_class(*entry) for entry in entries]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
@@ -111,12 +111,20 @@ def _class(expression: str, formula: Rule, card: Card, signature: Signature, def
             lines += _wrapped(f"{library}: {shown}.", 8, 12)
         lines += _wrapped(card.conventions_note, 8)
     lines += ["", "    Raises:"]
-    lines += _wrapped("TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.", 8, 12)
+    lines += _wrapped(
+        "TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.", 8, 12
+    )
     lines += ["", "    Example:"]
     lines += ["        >>> import torch, thalweg as tw", "        >>> model = torch.nn.Linear(2, 1)"]
     lines += [f"        >>> optimizer = tw.{card.title}(model.parameters(), lr={defaults['lr']!r})"]
     lines += ["        >>> model(torch.ones(3, 2)).mean().backward()", "        >>> optimizer.step()", '    """', ""]
-    lines += [f"    formula = staticmethod({expression})", "", "    def __init__(", "        self,", "        params: ParamsT,"]
+    lines += [
+        f"    formula = staticmethod({expression})",
+        "",
+        "    def __init__(",
+        "        self,",
+        "        params: ParamsT,",
+    ]
     lines += [f"        {name}: {_type(name, value)} = {value!r}," for name, value in positional.items()]
     lines += ["        *,"] if keyword else []
     lines += [f"        {name}: {_type(name, value)} = {value!r}," for name, value in keyword.items()]
@@ -127,7 +135,11 @@ def _class(expression: str, formula: Rule, card: Card, signature: Signature, def
 
 
 def _unit(card: Card) -> str:
-    return "about how far a parameter moves per step" if "scale-free" in card.claims else "what the direction is multiplied by"
+    return (
+        "about how far a parameter moves per step"
+        if "scale-free" in card.claims
+        else "what the direction is multiplied by"
+    )
 
 
 def _type(name: str, value: Any) -> str:

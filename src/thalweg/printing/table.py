@@ -11,7 +11,10 @@ from thalweg.signature import Signature
 
 def optimizer_table(cards: Mapping[str, tuple[Card, Signature]]) -> str:
     """A Markdown table: one row per rule, by file name."""
-    rows = ["| optimizer | what it does | state | lr to search | reach for it when | formula |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| optimizer | what it does | state | lr to search | reach for it when | formula |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, (card, signature) in cards.items():
         kept = signature.kept({})
         slots = ", ".join(f"`{slot}`" for slot in kept) or "none"

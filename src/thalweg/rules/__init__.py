@@ -1,9 +1,9 @@
 """The formulas: one file, one rule, one card.
 
-    >>> names()[:3]
-    ['adadelta', 'adagrad', 'adam']
-    >>> find("adamw").__name__
-    'adamw'
+>>> names()[:3]
+['adadelta', 'adagrad', 'adam']
+>>> find("adamw").__name__
+'adamw'
 """
 
 from __future__ import annotations

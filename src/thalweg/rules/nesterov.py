@@ -54,7 +54,5 @@ card = Card(
     "newcomer is averaged in as well; gradient plus *averaged* velocity, seen elsewhere, is another optimizer.",
     kin={"momentum": "without the look ahead", "nadam": "Adam with this look ahead"},
     bowl=Bowl(lr=0.03),
-    torch=Namesake(
-        "SGD", slots={"v": "momentum_buffer"}, step=False, fixed={"nesterov": True, "dampening": 0.0}
-    ),
+    torch=Namesake("SGD", slots={"v": "momentum_buffer"}, step=False, fixed={"nesterov": True, "dampening": 0.0}),
 )

@@ -21,7 +21,10 @@ card = Card(
     intuition="The gradient points up the steepest slope, so its opposite is the way down that helps most "
     "right here. A gradient from a batch is a noisy but unbiased estimate of the one from all data, and far "
     "cheaper: many rough steps beat one exact step.",
-    strengths=["No state, the cheapest step there is.", "Its theory is complete: converges for lr below 2 / curvature."],
+    strengths=[
+        "No state, the cheapest step there is.",
+        "Its theory is complete: converges for lr below 2 / curvature.",
+    ],
     weaknesses=[
         "Zigzags across narrow valleys: the number of steps grows with the condition number.",
         "One lr for every parameter; near a saddle or a plateau it hardly moves.",

@@ -1,0 +1,1 @@
+"""Gradient in, gradient out: what may stand in front of a rule."""

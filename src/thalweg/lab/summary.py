@@ -1,0 +1,290 @@
+"""From what happened to the dictionary that is saved as result.json, and to the sentence of the verdict."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import torch
+
+from thalweg.lab import budget as budgets
+from thalweg.lab import statistics
+from thalweg.lab.candidates import Candidate
+from thalweg.lab.cost import Cost
+from thalweg.lab.decide import Comparison, Decision
+from thalweg.lab.protocol import SEARCHED, Done, Findings, Plan, Trial, sensitivity_of, worst_value
+from thalweg.lab.space import Hyper
+from thalweg.lab.statistics import Mode
+from thalweg.lab.task import Task
+from thalweg.lab.train import Run
+
+PACKAGES = ("thalweg", "torch", "numpy", "scipy", "scikit-learn", "loky")
+
+
+def summary(
+    task: Task,
+    spec: str | None,
+    competitors: Sequence[Candidate],
+    plan: Plan,
+    findings: Findings,
+    costs: Mapping[str, Cost],
+    *,
+    started: datetime,
+    seconds: float,
+    interrupted: bool,
+    jobs: int,
+) -> dict[str, Any]:
+    """Everything that is known, as strict JSON: numbers that are not finite have become null."""
+    decision = findings.decision or _without_confirmation(plan, findings, interrupted)
+    by_name = {c.name: c for c in competitors}
+    unconfirmed = [name for name in plan.spaces if name not in findings.promoted]
+    notes = [*decision.notes, *findings.notes]
+    if findings.promoted and unconfirmed:
+        notes.append(f"not confirmed, as their search value was not near the leader's: {', '.join(unconfirmed)}")
+    return _strict(
+        {
+            "verdict": sentence(decision, task, findings),
+            "decision": {**asdict(decision), "notes": notes},
+            "task": _task(task, spec, plan, costs),
+            "budget": {
+                "preset": plan.budget.preset,
+                "points": plan.budget.points,
+                "steps_per_run": plan.steps,
+                "looks": list(plan.budget.looks),
+                "alphas": list(plan.budget.alphas),
+                "schedule": plan.schedule,
+                "seed": plan.seed,
+                "jobs": jobs,
+                "ledger": budgets.ledger(plan.spaces, findings.done),
+            },
+            "spaces": {name: space.described() for name, space in (findings.spaces or plan.spaces).items()},
+            "optimizers": {c.name: _optimizer(c, plan, findings, costs.get(c.name)) for c in competitors},
+            "tuning_curves": {name: _tuning_curve(findings.of(name, *SEARCHED[:2]), plan.mode) for name in by_name},
+            "runs": [_run(by_name[trial.optimizer], trial, run) for trial, run in findings.done],
+            "winner": _winner(decision, by_name, plan, findings),
+            "versions": {"python": platform.python_version(), **_versions()},
+            "machine": {
+                "system": platform.platform(),
+                "processor": platform.processor() or platform.machine(),
+                "cores": os.cpu_count(),
+                "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            },
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": seconds,
+            "interrupted": interrupted,
+        }
+    )
+
+
+def _without_confirmation(plan: Plan, findings: Findings, interrupted: bool) -> Decision:
+    """The decision where nothing could be confirmed: the best of the search, and no claim."""
+    best = {name: found for name in plan.spaces if (found := findings.best(name, plan.mode))}
+    sign = 1 if plan.mode == "min" else -1
+    leader = min(best, key=lambda name: sign * (best[name][1].final or 0.0), default=None)
+    outcome = "stopped" if interrupted else "undecided"
+    spread = findings.seed_sd or 0.0
+    margin = spread / 2 if plan.margin is None else plan.margin
+    return Decision(outcome, leader, leader, 0, margin, spread, plan.budget.alphas[0], None)
+
+
+# ---- the verdict
+
+
+def sentence(decision: Decision, task: Task, findings: Findings) -> str:
+    """The verdict in one sentence, with its n, its interval and the smallest detectable difference."""
+    metric, leader = task.metric_name, decision.leader
+    if leader is None:
+        begin = "Stopped early" if decision.outcome == "stopped" else "Undecided"
+        why = (
+            f"{len(findings.promoted)} confirmed, and each diverged on a fresh seed"
+            if findings.promoted
+            else "no run has ended without diverging"
+        )
+        return f"{begin}: {why} (n = 0, so there is no interval and no smallest detectable difference)."
+    if decision.n == 0:
+        begin = "Stopped early" if decision.outcome == "stopped" else "Undecided"
+        value = max if task.mode == "max" else min
+        best = value(r.final for t, r in findings.done if t.optimizer == leader and r.final is not None)
+        return (
+            f"{begin}: {leader} has the best search value so far ({metric} {best:.4g}), but nothing is confirmed on "
+            "fresh seeds (n = 0, so there is no interval and no smallest detectable difference)."
+        )
+    values = [r.final for _, r in findings.of(leader, "confirmation") if r.final is not None]
+    at = f"{metric} {statistics.mean(values):.4g}"
+    if not decision.comparisons:
+        return (
+            f"{'Stopped early' if decision.outcome == 'stopped' else 'Undecided'}: only {leader} could be confirmed "
+            f"({at}, n = {decision.n}), so there is no rival, no interval and no smallest detectable difference."
+        )
+    evidence = _evidence(decision)
+    closest = decision.comparisons[0]
+    if decision.outcome == "winner":
+        rivals = _listed([c.rival for c in decision.comparisons])
+        return f"Winner: {leader} ({at}) is better than {rivals}; {evidence}."
+    if decision.outcome == "practical tie":
+        tied = _listed([c.rival for c in decision.comparisons if c.verdict == "tie"])
+        return (
+            f"Practical tie: {leader} ({at}) and {tied} differ by no more than {decision.margin:.2g}, which does not "
+            f"matter; take {decision.recommended}, the cheapest and least lr-sensitive; {evidence}."
+        )
+    if decision.outcome == "stopped":
+        return f"Stopped early: {leader} ({at}) leads {closest.rival}, without a decision; {evidence}."
+    rivals = _listed([c.rival for c in decision.comparisons if c.verdict == "undecided"])
+    return f"Undecided: {leader} ({at}) leads, but cannot be told from {rivals}; {evidence}."
+
+
+def _evidence(decision: Decision) -> str:
+    def shown(c: Comparison) -> str:
+        return f"{c.difference:+.3g} against {c.rival}, interval [{c.low:.3g}, {c.high:.3g}], n = {c.n}"
+
+    return (
+        "; ".join(shown(c) for c in decision.comparisons)
+        + f" paired seeds; intervals hold together at {1 - decision.alpha:.0%} (Holm), and a difference of "
+        f"{decision.smallest_detectable_difference:.2g} would have been found with 80 % power"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+# ---- the parts
+
+
+def _task(task: Task, spec: str | None, plan: Plan, costs: Mapping[str, Cost]) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "spec": spec,
+        "steps": task.steps,
+        "mode": task.mode,
+        "metric": task.metric_name,
+        "parameters": next((cost.parameters for cost in costs.values()), None),
+        "selects": _length(task.selects),
+        "reports": _length(task.reports),
+        "description": task.description,
+        "source": task.source,
+        "licence": task.licence,
+    }
+
+
+def _length(data: Any) -> int | None:
+    """How many items a half of the validation data has, where that can be seen."""
+    if isinstance(data, Mapping):
+        data = next(iter(data.values()))
+    elif isinstance(data, tuple | list) and data and isinstance(data[0], torch.Tensor):
+        data = data[0]
+    elif isinstance(data, torch.utils.data.DataLoader):
+        data = data.dataset
+    try:
+        return len(data)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def _optimizer(candidate: Candidate, plan: Plan, findings: Findings, cost: Cost | None) -> dict[str, Any]:
+    name = candidate.name
+    searched, best = findings.of(name, *SEARCHED), findings.best(name, plan.mode)
+    chosen: Hyper | None = findings.chosen.get(name) or (dict(best[0].hyper) if best else None)
+    space = (findings.spaces or plan.spaces)[name]
+    return {
+        "title": candidate.title,
+        "promoted": name in findings.promoted,
+        "search_best": best[1].final if best else None,
+        "chosen": candidate.arguments(chosen) if chosen else None,
+        "edge": space.side(chosen["lr"]) if chosen else None,
+        "diverged": sum(run.diverged for _, run in searched),
+        "trials": len(searched),
+        "confirmed": _confirmed(findings.of(name, "confirmation"), plan.mode, findings),
+        "milliseconds_per_step": 1000 * cost.step if cost else None,
+        "state_per_parameter": round(cost.state, 3) if cost else None,
+        "lr_sensitivity": sensitivity_of(searched, plan.mode) if searched else None,
+    }
+
+
+def _confirmed(done: Done, mode: Mode, findings: Findings) -> dict[str, Any] | None:
+    """The final values on fresh seeds; in mean and interval a run that diverged stands with the worst value."""
+    if not done:
+        return None
+    worst = worst_value([r for t, r in findings.done if t.phase == "confirmation"], mode)
+    values = [worst if run.final is None else run.final for _, run in done]
+    low, high = statistics.t_interval(values, budgets.ALPHA) if len(values) > 1 else (None, None)
+    return {
+        "n": len(values),
+        "mean": statistics.mean(values),
+        "low": low,
+        "high": high,
+        "iqm": statistics.interquartile_mean(values),
+        "min": min(values),
+        "max": max(values),
+        "values": [run.final for _, run in done],
+    }
+
+
+def _tuning_curve(searched: Done, mode: Mode) -> list[list[float]]:
+    """Expected best value after n trials; a run that diverged stands with the worst value."""
+    if not searched or all(run.final is None for _, run in searched):
+        return []
+    worst = worst_value([run for _, run in searched], mode)
+    values = [worst if run.final is None else run.final for _, run in searched]
+    return [[n, value] for n, value in enumerate(statistics.expected_best(values, mode), 1)]
+
+
+def _run(candidate: Candidate, trial: Trial, run: Run) -> dict[str, Any]:
+    return {
+        "optimizer": trial.optimizer,
+        "hyper_parameters": candidate.arguments(dict(trial.hyper)),
+        "seed": trial.seed,
+        "phase": trial.phase,
+        "final": run.final,
+        "curve": [asdict(point) for point in run.curve],
+        "seconds": run.seconds,
+        "diverged": run.diverged,
+        "data": trial.data,
+        "steps": run.steps,
+        "why": run.why,
+    }
+
+
+def _winner(decision: Decision, by_name: Mapping[str, Candidate], plan: Plan, findings: Findings) -> dict | None:
+    """What winner.py trains: the recommended settings from a seed of the confirmation (of the search, if none)."""
+    name = decision.recommended
+    if name is None:
+        return None
+    confirmed = [(t, r) for t, r in findings.of(name, "confirmation") if r.final is not None]
+    found = confirmed[0] if confirmed else findings.best(name, plan.mode)
+    if found is None:
+        return None
+    trial, run = found
+    return {
+        "optimizer": name,
+        "class": by_name[name].optimizer.__name__,
+        "hyper_parameters": by_name[name].arguments(dict(trial.hyper)),
+        "seed": trial.seed,
+        "final": run.final,
+        "data": trial.data,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _strict(value: Any) -> Any:
+    """The same with lists for tuples and None for what JSON has no number for."""
+    if isinstance(value, Mapping):
+        return {str(key): _strict(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,117 @@
+"""winner.py: the answer as code to paste, which run alone shows that it is the answer."""
+
+from __future__ import annotations
+
+import os
+import re
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from thalweg.extras import require
+from thalweg.lab.candidates import Candidate
+from thalweg.lab.task import Task
+
+TASK_PICKLE, RULE_PICKLE = "task.pkl", "rule.pkl"
+
+
+def winner_source(data: Mapping[str, Any], candidate: Candidate, folder: Path) -> str:
+    """The source of winner.py, to stand in `folder`."""
+    best, schedule = data["winner"], data["budget"]["schedule"]
+    arguments = ", ".join(f"{key}={_literal(value)}" for key, value in best["hyper_parameters"].items())
+    house = isinstance(candidate.origin, str)
+    name = f"tw.{best['class']}" if house else _identifier(best["class"])
+    imports = ["import thalweg as tw", f"from thalweg.schedule import {schedule}"]
+    making = "" if house else f"\n{_made(name, candidate, folder, imports)}\n"
+    half = "that chose the settings" if best["data"] == "selects" else "that chose nothing"
+    said = "\n".join(textwrap.wrap(data["verdict"].replace("\\", " ").replace('"', "'"), 100))
+    return f'''"""{said}
+
+`configure` is what to paste; run alone, this file trains the task with it once more.
+"""
+
+{_sorted_imports(imports)}
+{making}
+
+def configure(parameters, steps):
+    """The optimizer, and its schedule over `steps` steps: call scheduler.step() after every optimizer.step()."""
+    optimizer = {name}(parameters, {arguments})
+    scheduler = {schedule}(optimizer, steps)
+    return optimizer, scheduler
+
+
+if __name__ == "__main__":
+    import torch
+
+{textwrap.indent(_task_lines(data["task"]["spec"], folder), "    ")}
+    from thalweg.lab.train import train
+
+    torch.set_num_threads(1)  # as every run of the comparison; sums in another order end elsewhere
+    # The same seed, on the half of the validation data {half}.
+    run = train(task, configure, seed={best["seed"]}, steps={data["budget"]["steps_per_run"]}, data="{best["data"]}")
+    print(f"{{task.metric_name}} {{run.final!r}}")
+'''
+
+
+def needed_pickles(data: Mapping[str, Any], task: Task, candidate: Candidate) -> dict[str, bytes]:
+    """Files that winner.py needs beside it: what was given as an object, not by name or path."""
+    files: dict[str, Any] = {}
+    if data["task"]["spec"] is None:
+        files[TASK_PICKLE] = task
+    if not isinstance(candidate.origin, str | Path):
+        files[RULE_PICKLE] = candidate.origin
+    return {name: require("cloudpickle").dumps(content) for name, content in files.items()}
+
+
+def _made(name: str, candidate: Candidate, folder: Path, imports: list[str]) -> str:
+    """The lines that make the class of a rule that is not the house's."""
+    if isinstance(candidate.origin, Path):
+        imports[:0] = ["from pathlib import Path"]
+        imports += ["from thalweg.rules import load"]
+        return f"{name} = tw.optimizer(load({_path(candidate.origin, folder)}))"
+    imports[:0] = ["import pickle", "from pathlib import Path"]
+    return f'{name} = tw.optimizer(pickle.loads(Path(__file__).with_name("{RULE_PICKLE}").read_bytes()))'
+
+
+def _sorted_imports(lines: list[str]) -> str:
+    standard = sorted(line for line in lines if "thalweg" not in line)
+    ours = sorted((line for line in lines if "thalweg" in line), key=lambda line: (line.startswith("from"), line))
+    return "\n".join([*standard, *([""] if standard else []), *ours])
+
+
+def _task_lines(spec: str | None, folder: Path) -> str:
+    if spec is None:
+        return (
+            "import pickle\nfrom pathlib import Path\n\n"
+            f'task = pickle.loads(Path(__file__).with_name("{TASK_PICKLE}").read_bytes())'
+        )
+    if match := re.fullmatch(r"(.+\.py)(:\w+)?", spec):
+        place = _path(Path(match[1]).resolve(), folder)
+        named = f" + {match[2]!r}" if match[2] else ""
+        return (
+            "from pathlib import Path\n\nfrom thalweg.lab.task import load_task\n\n"
+            f"task = load_task(str({place}){named})"
+        )
+    return f'from thalweg.lab.task import load_task\n\ntask = load_task("{spec}")'
+
+
+def _path(target: Path, folder: Path) -> str:
+    """An expression for a file: relative to winner.py, so that a project may move, where there is such a way."""
+    try:
+        relative = Path(os.path.relpath(target, folder.resolve())).as_posix()
+    except ValueError:  # on another drive
+        return f"Path({str(target)!r})"
+    return f"Path(__file__).resolve().parent / {relative!r}"
+
+
+def _identifier(name: str) -> str:
+    made = re.sub(r"\W", "_", name)
+    return made if made.isidentifier() else f"Rule_{made}"
+
+
+def _literal(value: Any) -> str:
+    """A value of result.json as it is written in Python: betas are a tuple again."""
+    if isinstance(value, list):
+        return f"({', '.join(map(repr, value))})"
+    return repr(value)
