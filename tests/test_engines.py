@@ -151,5 +151,5 @@ def test_k_settings_refused():
     sgd = rules.find("sgd")
     with pytest.raises(ValueError, match=r"lr has shape \(2,\); with 3 members it must be one number or 3"):
         batched.step(sgd, torch.zeros(3, 1), torch.zeros(3, 1), {}, lr=[0.1, 0.2])
-    with pytest.raises(TypeError, match="sgd has no argument lrr. Did you mean 'lr'"):
+    with pytest.raises(TypeError, match=r"sgd has no argument lrr\. Did you mean 'lr'"):
         batched.step(sgd, torch.zeros(3, 1), torch.zeros(3, 1), {}, lrr=[0.1, 0.2, 0.3])

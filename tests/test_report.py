@@ -29,9 +29,7 @@ def _run(name, lr, seed, phase, noise, **more):
     miss = math.log10(lr) - best_lr
     diverged = miss > 1.6
     final = (
-        None
-        if diverged
-        else round(best - 0.02 * miss**2 - (0.15 * miss if miss > 1 else 0) + noise.gauss(0, 0.003), 5)
+        None if diverged else round(best - 0.02 * miss**2 - (0.15 * miss if miss > 1 else 0) + noise.gauss(0, 0.003), 5)
     )
     curve = []
     for step in range(0, STEPS + 1, 20):
@@ -39,13 +37,12 @@ def _run(name, lr, seed, phase, noise, **more):
             break
         part = 1 - math.exp(-6 * step / STEPS)
         metric = None if diverged else 0.1 + ((final or 0) - 0.1) * part + noise.gauss(0, 0.004)
-        curve.append(
-            {"step": step, "loss": 2.3 * (1 - part) + 0.02 + abs(noise.gauss(0, 0.01)), "metric": metric}
-        )
+        curve.append({"step": step, "loss": 2.3 * (1 - part) + 0.02 + abs(noise.gauss(0, 0.01)), "metric": metric})
     return {
         "optimizer": name, "hyper_parameters": {"lr": lr, **more}, "seed": seed, "phase": phase,
         "final": final, "curve": curve, "seconds": 0.3, "diverged": diverged,
-        "data": "reports" if phase == "confirmation" else "selects", "steps": STEPS, "why": "the loss became inf" if diverged else None,
+        "data": "reports" if phase == "confirmation" else "selects",
+        "steps": STEPS, "why": "the loss became inf" if diverged else None,
     }  # fmt: skip
 
 
@@ -65,9 +62,7 @@ def synthetic_result():
         promoted = name in ("AdamW", "Nesterov", "RMSprop")
         confirmed = None
         if promoted:
-            fresh = [
-                _run(name, chosen["lr"], 100 + seed, "confirmation", noise, **betas) for seed in range(5)
-            ]
+            fresh = [_run(name, chosen["lr"], 100 + seed, "confirmation", noise, **betas) for seed in range(5)]
             runs += fresh
             values = [run["final"] for run in fresh]
             half = 2.776 * stdev(values) / 5**0.5
@@ -90,8 +85,8 @@ def synthetic_result():
                         "beta1": {"scale": "1-log", "low": 0.5, "high": 0.98, "opened": False}}  # fmt: skip
     chosen = optimizers["AdamW"]["chosen"]
     comparisons = [
-        {"rival": "Nesterov", "difference": 0.0034, "low": 0.0011, "high": 0.0057, "p": 0.011, "p_holm": 0.022,
-         "n": 5, "verdict": "better"},
+        {"rival": "Nesterov", "difference": 0.0034, "low": 0.0011, "high": 0.0057, "p": 0.011,
+         "p_holm": 0.022, "n": 5, "verdict": "better"},
         {"rival": "RMSprop", "difference": 0.0007, "low": -0.0011, "high": 0.0023, "p": 0.4, "p_holm": 0.4,
          "n": 5, "verdict": "undecided"},
     ]  # fmt: skip
@@ -100,12 +95,14 @@ def synthetic_result():
         "(95 % interval −0.0011 to 0.0023, n = 5).",
         "decision": {
             "outcome": "undecided", "leader": "AdamW", "recommended": "AdamW", "n": 5, "margin": 0.0015,
-            "seed_sd": 0.003, "alpha": 0.05, "smallest_detectable_difference": 0.0054, "comparisons": comparisons,
+            "seed_sd": 0.003, "alpha": 0.05, "smallest_detectable_difference": 0.0054,
+            "comparisons": comparisons,
             "notes": ["The noise between seeds was measured on three runs of AdamW's default."],
         },
         "task": {
             "name": "digits", "spec": "digits", "steps": STEPS, "mode": "max", "metric": "accuracy",
-            "parameters": 4810, "selects": 270, "reports": 270, "description": "An MLP on 8 x 8 images of digits.",
+            "parameters": 4810, "selects": 270, "reports": 270,
+            "description": "An MLP on 8 x 8 images of digits.",
             "source": "scikit-learn, UCI", "licence": "CC BY 4.0",
         },
         "budget": {
@@ -124,9 +121,7 @@ def synthetic_result():
 def synthetic_stop():
     """What is left when Ctrl-C came after the first two runs."""
     whole = synthetic_result()
-    nothing = dict.fromkeys(
-        ("search_best", "chosen", "edge", "confirmed", "milliseconds_per_step", "lr_sensitivity")
-    )
+    nothing = dict.fromkeys(("search_best", "chosen", "edge", "confirmed", "milliseconds_per_step", "lr_sensitivity"))
     optimizers = {
         name: {
             **nothing,
@@ -151,9 +146,7 @@ def synthetic_stop():
 
 def bare_stop():
     """As little as there can be: stopped before the first run."""
-    return synthetic_stop() | dict.fromkeys(
-        ("decision", "budget", "spaces", "optimizers", "runs", "tuning_curves")
-    )
+    return synthetic_stop() | dict.fromkeys(("decision", "budget", "spaces", "optimizers", "runs", "tuning_curves"))
 
 
 class Page(HTMLParser):
@@ -208,6 +201,7 @@ def page(source):
 
 def test_the_verdict_the_code_and_every_section_are_there(result, page):
     assert result["verdict"] in page.text
+    assert "Recommended settings" in page.text
     assert code(result) in page.text
     assert [id for id in page.ids() if id in SECTIONS] == list(SECTIONS)
     assert {f"#{name}" for name in SECTIONS} <= {attrs.get("href") for tag, attrs in page.tags if tag == "a"}
@@ -334,6 +328,24 @@ def test_curves_fall_back_to_the_search_when_nothing_was_confirmed():
 def test_the_code_is_exact_and_spelled_as_python(result):
     lr = result["winner"]["hyper_parameters"]["lr"]
     assert code(result) == f"tw.AdamW(model.parameters(), lr={lr!r}, betas=(0.9, 0.999), weight_decay=0.01)"
+
+
+def test_settings_of_the_search_alone_are_not_called_recommended(result):
+    early = copy.deepcopy(result)
+    early["optimizers"]["AdamW"]["confirmed"] = None
+    text = Page(render(early)).text
+    assert "The best settings of the search, not confirmed" in text
+    assert "Recommended settings" not in text
+
+
+def test_fresh_seeds_that_diverged_are_counted(result):
+    other = copy.deepcopy(result)
+    other["optimizers"]["AdamW"]["confirmed"]["values"][0] = None
+    assert "5 1 diverged" in Page(render(other)).text
+
+
+def test_what_was_not_searched_is_named(page):
+    assert "lr log 0.002512 25.12 beta1" in page.text  # of SGD: lr from, to; beta1 left at its default
 
 
 def test_the_file_is_replaced_as_a_whole(tmp_path, result, source):

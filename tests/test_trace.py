@@ -199,7 +199,7 @@ def test_what_is_no_rule(rule, words):
 
 
 def test_unknown_settings_are_refused():
-    with pytest.raises(TypeError, match="no argument amsgrd. Did you mean 'amsgrad'"):
+    with pytest.raises(TypeError, match=r"no argument amsgrd\. Did you mean 'amsgrad'"):
         trace(rules.find("adam"), amsgrd=True)
     with pytest.raises(ValueError, match="amsgrad is 3; it must be one of False, True"):
         trace(rules.find("adam"), amsgrad=3)

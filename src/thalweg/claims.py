@@ -43,7 +43,7 @@ def _apart(a: list[torch.Tensor], b: list[torch.Tensor]) -> float:
 def scale_free(rule: Rule) -> str | None:
     """With eps = 0, gradients a thousand times as large make the same walk."""
     origin = torch.zeros(4, dtype=torch.float64)
-    settings = {"eps": _TINY, "weight_decay": 0.0}
+    settings: dict[str, Any] = {"eps": _TINY, "weight_decay": 0.0}
     once = _path(rule, lambda _, t: _noise(t), origin, **settings)
     thousand = _path(rule, lambda _, t: 1000 * _noise(t), origin, **settings)
     gap = _apart(once, thousand) / float(once[-1].abs().max())

@@ -98,13 +98,13 @@ class Optimizer(torch.optim.Optimizer):
     def __init__(self, params: ParamsT, settings: Mapping[str, Any]):
         if isinstance(params, torch.Tensor):
             raise TypeError("params is a tensor; it must be an iterable of tensors or of parameter groups.")
-        params = list(params)
-        if not params:
+        given: Any = list(params)
+        if not given:
             raise ValueError("params is empty; it must hold at least one tensor.")
         own = self._conventions()
         # What torch does not have is written down only where it was asked for: groups stay torch's.
         defaults = {k: v for k, v in settings.items() if not (k in own and v == own[k])}
-        super().__init__(params, {**defaults, **self._namesake().fixed})
+        super().__init__(given, {**defaults, **self._namesake().fixed})
         if self._namesake().at_construction:
             for group in self.param_groups:
                 for p in group["params"]:
@@ -402,5 +402,5 @@ def _made(rule: Rule) -> type[Any]:
 
 
 def _unpickled(rule: Rule) -> Optimizer:
-    cls = optimizer(rule)
+    cls: type[Optimizer] = optimizer(rule)
     return cls.__new__(cls)

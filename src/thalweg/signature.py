@@ -158,7 +158,7 @@ LIMITS: dict[str, tuple[float, float, bool]] = {  # lowest, highest, highest inc
 def check_number(name: str, value: Any, shown_as: str | None = None) -> None:
     """Refuse a value that the name does not allow, in one sentence that names both."""
     shown = shown_as or name
-    if isinstance(value, bool) or isinstance(value, str) or value is None:
+    if isinstance(value, bool | str) or value is None:
         raise TypeError(f"{shown} is {value!r}; it must be a number.")
     if hasattr(value, "numel") and value.numel() != 1:
         raise ValueError(f"{shown} is a tensor of shape {tuple(value.shape)}; it must hold one number.")

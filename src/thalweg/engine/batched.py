@@ -67,8 +67,8 @@ def step(
         tensor([0.9000, 0.8000, 0.7000])
     """
     listed = isinstance(p, list)
-    ps, gs = (p, g) if isinstance(p, list) and isinstance(g, list) else ([p], [g])
-    kept = {name: value if isinstance(value, list) else [value] for name, value in slots.items()}
+    ps, gs = _as_list(p), _as_list(g)
+    kept = {name: _as_list(value) for name, value in slots.items()}
     members = len(ps[0])
     signature = signature_of(rule)
     settings: dict[str, Any] = {**signature.defaults, **_settings(rule, hyper, members)}
@@ -76,7 +76,7 @@ def step(
         settings["t"] = t.double()  # a power of an integer tensor would be float32
     many = {name: value for name, value in settings.items() if isinstance(value, torch.Tensor) and value.ndim}
     one = {name: value for name, value in settings.items() if name not in many}
-    if "t" not in many:
+    if "t" not in settings:
         one["t"] = t
     names = ("p", *signature.slots)
 
@@ -92,7 +92,7 @@ def step(
 
     wide = [[widened(x) for x in column] for column in (ps, gs)]
     wide_slots = {name: [widened(x) for x in column] for name, column in kept.items()}
-    after = torch.func.vmap(member)(*wide, wide_slots, many)
+    after = torch.func.vmap(member)(wide[0], wide[1], wide_slots, many)
     cells = [Cell(ps[i], gs[i], {name: column[i] for name, column in kept.items()}) for i in range(len(ps))]
     done = []
     for i, cell in enumerate(cells):
@@ -101,6 +101,10 @@ def step(
     if not listed:
         return done[0]
     return [row[0] for row in done], {name: [row[1][name] for row in done] for name in kept}
+
+
+def _as_list(value: Tensors) -> list[torch.Tensor]:
+    return value if isinstance(value, list) else [value]
 
 
 def _static(rule: Rule, settings: Mapping[str, Any]) -> dict[str, Any]:

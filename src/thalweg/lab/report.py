@@ -49,6 +49,8 @@ def render(data: Data) -> str:
         ledger=_part(_part(data, "budget"), "ledger"),
         spaces=_part(data, "spaces"),
         code=code(data),
+        confirmed=is_confirmed(data),
+        optimizers=list(_part(data, "optimizers")),
         rows=rows(data),
         pictures=pictures(data),
         ledger_sentence=ledger_sentence(data),
@@ -110,6 +112,12 @@ def code(data: Data) -> str | None:
     return f"{name}({', '.join(['model.parameters()', *arguments])})"
 
 
+def is_confirmed(data: Data) -> bool:
+    """Whether fresh seeds stand behind the recommendation, not the search alone."""
+    best = _part(_part(data, "optimizers"), _part(data, "winner").get("optimizer", ""))
+    return bool(best.get("confirmed"))
+
+
 # ---- tables
 
 
@@ -121,8 +129,17 @@ class Row:
     colour: str
     symbol: str
     known: Data
-    confirmed: Data | None
     recommended: bool
+
+    @property
+    def confirmed(self) -> Data | None:
+        """What fresh seeds say, if there were any."""
+        return self.known.get("confirmed")
+
+    @property
+    def failed(self) -> int:
+        """How many of the fresh seeds diverged; the mean counts them with the worst value."""
+        return sum(value is None for value in (self.confirmed or {}).get("values", []))
 
 
 def rows(data: Data) -> list[Row]:
@@ -138,14 +155,7 @@ def rows(data: Data) -> list[Row]:
     recommended = _part(data, "decision").get("recommended")
     seen = _looks(data)
     made = [
-        Row(
-            name,
-            seen[name].colour,
-            SYMBOLS[seen[name].marker],
-            known,
-            known.get("confirmed"),
-            name == recommended,
-        )
+        Row(name, seen[name].colour, SYMBOLS[seen[name].marker], known, name == recommended)
         for name, known in _part(data, "optimizers").items()
     ]
     return sorted(made, key=rank)
@@ -170,9 +180,7 @@ def events(data: Data) -> list[str]:
         if known.get("edge")
     ]
     failures = Counter(
-        (run["optimizer"], run.get("why") or "no reason given")
-        for run in data.get("runs") or []
-        if run["diverged"]
+        (run["optimizer"], run.get("why") or "no reason given") for run in data.get("runs") or [] if run["diverged"]
     )
     failed = [
         f"{name}: {count} {'run' if count == 1 else 'runs'} diverged ({why})."
@@ -228,9 +236,9 @@ def _differences(data: Data, name: str) -> Picture | None:
     )
     said = "; ".join(f"{d.rival}: {short(d.value)}, from {short(d.low)} to {short(d.high)}" for d in shown)
     caption = (
-        f"Each line is the interval for {task['metric']} of {leader} minus that of a rival, over paired seeds: "
-        "one clear of 0 points to a difference, one inside the grey band to a practical tie; the verdict also "
-        "counts the rivals."
+        f"Each line is the interval for {task['metric']} of {leader} minus that of a rival, over paired "
+        f"seeds, all of them holding together at {1 - decision['alpha']:.0%}: one clear of 0 is a difference, "
+        "one inside the grey band a practical tie, any other leaves it open."
     )
     return Picture(svg(drawn, name=name, title=f"{leader} against its rivals", description=said), caption)
 
@@ -285,8 +293,8 @@ def _sensitivity(data: Data, name: str) -> Picture | None:
     drawn = sensitivity(searches, _looks(data), metric=metric, mode=mode)
     failed = sum(trial.value is None for search in searches.values() for trial in search.trials)
     caption = (
-        f"Every trial of the search: {metric} at the end against the learning rate; the wider the shaded window, "
-        f"the less the lr matters. {failed or 'No'} trial{'s' * (failed != 1)} diverged"
+        f"Every trial of the search: {metric} at the end against the learning rate; the wider the shaded "
+        f"window, the less the lr matters. {failed or 'No'} trial{'s' * (failed != 1)} diverged"
         + (", marked by a cross at the bad edge." if failed else ".")
     )
     return Picture(svg(drawn, name=name, title=f"{metric} against lr", description=caption), caption)
@@ -313,8 +321,8 @@ def _tuning(data: Data, name: str) -> Picture | None:
         return None
     metric = data["task"]["metric"]
     caption = (
-        f"The best {metric} to expect from a search of so many random trials: a line that is flat from the start "
-        "needs no tuning, one that still climbs or falls at the end has not been searched enough."
+        f"The best {metric} to expect from a search of so many random trials: a line that is flat from the "
+        "start needs no tuning, one that still climbs or falls at the end has not been searched enough."
     )
     drawn = tuning_curves(curves, _looks(data), metric=metric)
     return Picture(svg(drawn, name=name, title="Tuning curves", description=caption), caption)
@@ -330,8 +338,8 @@ def _cost(data: Data, name: str) -> Picture | None:
     if not panels:
         return None
     caption = (
-        "Left the time of one training step, model and optimizer together; right how many numbers the optimizer "
-        "keeps for each number it trains."
+        "Left the time of one training step, model and optimizer together; right how many numbers the "
+        "optimizer keeps for each number it trains."
     )
     drawn = cost(panels, _looks(data))
     return Picture(svg(drawn, name=name, title="Cost per step and memory", description=caption), caption)

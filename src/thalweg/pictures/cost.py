@@ -18,9 +18,7 @@ def cost(panels: Mapping[str, Mapping[str, float]], seen: Mapping[str, Look]) ->
         rows = [names.index(name) for name in bars]
         axes.barh(rows, list(bars.values()), height=0.62, color=[seen[name].colour for name in bars])
         for row, value in zip(rows, bars.values(), strict=True):
-            axes.annotate(
-                short(value, 3), (value, row), xytext=(4, 0), textcoords="offset points", va="center"
-            )
+            axes.annotate(short(value, 3), (value, row), xytext=(4, 0), textcoords="offset points", va="center")
         axes.set_xlim(0, 1.18 * max(bars.values(), default=1.0) or 1.0)
         axes.set_title(what)
         axes.grid(visible=False, axis="y")

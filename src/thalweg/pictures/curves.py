@@ -88,11 +88,7 @@ def learning_curves(
         axes.set_title(clipped(what, 40))
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        ends = [
-            End(name, each.steps[i], each.median[i])
-            for name, each in bands.items()
-            if (i := _last(each)) >= 0
-        ]
+        ends = [End(name, each.steps[i], each.median[i]) for name, each in bands.items() if (i := _last(each)) >= 0]
         label_ends(axes, ends, seen)
     return drawn
 

@@ -41,9 +41,7 @@ def forest(
         axes.plot([each.value], [row], color=look.colour, marker=look.marker, markersize=8)
         words = f"{short(each.value, 3)}  [{short(each.low, 3)}, {short(each.high, 3)}]  {each.verdict}"
         axes.text(1.02, row, words, transform=axes.get_yaxis_transform(), va="center")
-    axes.set_yticks(
-        range(len(differences)), [f"{clipped(leader)} − {clipped(each.rival)}" for each in differences]
-    )
+    axes.set_yticks(range(len(differences)), [f"{clipped(leader)} − {clipped(each.rival)}" for each in differences])
     axes.set_ylim(len(differences) - 0.4, -0.6)  # the first one on top
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)

@@ -57,10 +57,8 @@ def window(trials: Sequence[Trial], mode: str) -> tuple[float, float] | None:
 
 
 @styled
-def sensitivity(
-    searches: Mapping[str, Search], seen: Mapping[str, Look], *, metric: str, mode: str
-) -> Figure:
-    """The value of every trial against its lr, failures at the bad edge, the window within 5 % of the best."""
+def sensitivity(searches: Mapping[str, Search], seen: Mapping[str, Look], *, metric: str, mode: str) -> Figure:
+    """Every trial's value against its lr, failures at the bad edge, the window within 5 % of the best."""
     rows = math.ceil(len(searches) / COLUMNS)
     drawn, every = figure(0.75 + 2.05 * rows, rows, COLUMNS, sharex=True, sharey=True)
     _scales(every[0], list(searches.values()), mode)
@@ -72,7 +70,7 @@ def sensitivity(
         if at + COLUMNS >= len(searches):  # nothing below it
             axes.tick_params(labelbottom=True)
             axes.set_xlabel("lr")
-    drawn.supylabel(clipped(metric, 22 * rows), fontsize=SIZE)
+    drawn.supylabel(clipped(metric, 22 * rows), fontsize=SIZE, y=0.58)
     drawn.legend(handles=_legend(), loc="outside lower center", ncols=3)
     return drawn
 
@@ -104,9 +102,7 @@ def _panel(axes: Axes, name: str, search: Search, look: Look, mode: str) -> None
     if span := window(search.trials, mode):
         low, high = span
         axes.axvspan(low / 1.08, high * 1.08, color=look.colour, alpha=0.16, linewidth=0)
-        axes.set_title(
-            f"{math.log10(high / low):.1f} decades", loc="right", fontsize=SIZE - 1, fontweight="normal"
-        )
+        axes.set_title(f"{math.log10(high / low):.1f} decades", loc="right", fontsize=SIZE - 1, fontweight="normal")
     for trial in search.trials:
         _mark(axes, trial, look, mode, chosen=trial.lr == search.chosen)
 

@@ -141,7 +141,7 @@ def log_ticks(axis: Any, most: int = 6) -> None:
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Positions as near to the wanted ones as their order and a distance of `gap` allow.
+    """Positions from 0 to 1, as near to the wanted ones as their order and a distance of `gap` allow.
 
     >>> spread([0.5, 0.0, 0.5], gap=0.2)
     [0.4, 0.0, 0.6]
@@ -154,7 +154,8 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
         while len(pools) > 1 and _mean(pools[-2]) > _mean(pools[-1]):
             last = pools.pop()
             pools[-1] += last
-    flat = [_mean(pool) for pool in pools for _ in pool]
+    most = max(0.0, 1 - (len(wanted) - 1) * gap)
+    flat = [min(max(_mean(pool), 0.0), most) for pool in pools for _ in pool]
     placed = [0.0] * len(wanted)
     for rank, i in enumerate(order):
         placed[i] = round(flat[rank] + rank * gap, 6)
@@ -180,7 +181,7 @@ def label_ends(axes: Axes, ends: Sequence[End], seen: Mapping[str, Look]) -> Non
     here = axes.transData + axes.transAxes.inverted()
     points = [here.transform((end.x, end.y)) for end in ends]
     tall = (axes.figure.get_figheight() if isinstance(axes.figure, Figure) else 3.0) * 0.72
-    heights = spread([min(max(float(y), 0.0), 1.0) for _, y in points], gap=1.25 * SIZE / 72 / tall)
+    heights = spread([float(y) for _, y in points], gap=1.25 * SIZE / 72 / tall)
     for end, (x, y), height in zip(ends, points, heights, strict=True):
         look = seen[end.name]
         axes.plot(
@@ -209,4 +210,5 @@ def svg(picture: Figure, *, name: str, title: str, description: str) -> str:
     size = re.compile(r' (?:width|height)="[\d.]+pt"')  # the page decides; the viewBox keeps the proportions
     opening = f'{size.sub("", opening)} role="img" aria-labelledby="{name}-title {name}-desc">'
     title, description = html.escape(title), html.escape(description)
-    return f'{opening}\n<title id="{name}-title">{title}</title><desc id="{name}-desc">{description}</desc>{rest}'
+    words = f'<title id="{name}-title">{title}</title><desc id="{name}-desc">{description}</desc>'
+    return f"{opening}\n{words}{rest}"

@@ -96,13 +96,12 @@ def _class(expression: str, formula: Rule, card: Card, signature: Signature, def
     lines = [f"class {card.title}(Optimizer):", f'    """{card.summary}', ""]
     module = expression.split(".")[0]
     where = f"rules/{module}.py" if module != "namesakes" else "rules/sgd.py, momentum.py and nesterov.py"
-    lines += _wrapped(f"{card.intuition}", 4) + ["", f"    Formula: {where}. Source:"]
-    lines[-1] = "\n".join(_wrapped(f"Formula: {where}. Source: {card.paper}.", 4))
-    lines += ["", "    Args:"]
+    lines += [*_wrapped(card.intuition, 4), ""]
+    lines += [*_wrapped(f"Formula: {where}. Source: {card.paper}.", 4), "", "    Args:"]
     lines += _wrapped("params: tensors, (name, tensor) pairs, or groups: dicts with ``params`` and settings.", 8, 12)
     for name in names:
         default = {**positional, **keyword}[name]
-        words = WORDS[name].format(unit=_unit(card))
+        words = (WORDS.get(name) or card.symbols.get(name, "see the rule")).format(unit=_unit(card))
         lines += _wrapped(f"{name}: {words}. Default {default!r}.", 8, 12)
     if card.conventions:
         lines += ["", "    Conventions:"]

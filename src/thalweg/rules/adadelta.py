@@ -11,7 +11,7 @@ from thalweg.ops import ema, sqrt
 def adadelta(p, g, v, u, *, t, lr=1.0, rho=0.9, eps=1e-6, eps_inside_root=True):
     """One step: the gradient times RMS of recent steps over RMS of recent gradients."""
     v = ema(v, g * g, rho)
-    if eps_inside_root:
+    if eps_inside_root:  # noqa: SIM108  two printed forms, a line each
         delta = sqrt(u + eps) / sqrt(v + eps) * g
     else:
         delta = (sqrt(u) + eps) / (sqrt(v) + eps) * g
@@ -51,8 +51,8 @@ card = Card(
         "lecture, formula": {"eps_inside_root": False},
         "lecture, code": {"eps": 1e-5},
     },
-    conventions_note="Keras' default lr of 0.001 makes it a thousand times slower than the paper's 1. The lecture prints "
-    "eps outside both roots, its code has it inside.",
+    conventions_note="Keras' default lr of 0.001 makes it a thousand times slower than the paper's 1. The lecture "
+    "prints eps outside both roots, its code has it inside.",
     kin={"adagrad": "a sum instead of an average", "rmsprop": "a chosen rate instead of past steps"},
     bowl=Bowl(lr=10.0, tolerance=1e-2),
     torch=Namesake("Adadelta", slots={"v": "square_avg", "u": "acc_delta"}),

@@ -74,9 +74,9 @@ card = Card(
         "optax, amsgrad": {"amsgrad": True, "max_of_corrected": True},
         "lecture": {},
     },
-    conventions_note="The lecture's second correction is printed with beta1; it is beta2, as here. Keras adds eps before "
-    "the correction ('epsilon hat'). torch takes AMSGrad's maximum of the uncorrected v, optax of the corrected; "
-    "optax has eps_root for a second eps inside the root.",
+    conventions_note="The lecture's second correction is printed with beta1; it is beta2, as here. Keras adds eps "
+    "before the correction ('epsilon hat'). torch takes AMSGrad's maximum of the uncorrected v, optax "
+    "of the corrected; optax has eps_root for a second eps inside the root.",
     kin={
         "adamw": "with decoupled weight decay",
         "nadam": "with Nesterov's look ahead",

@@ -1,0 +1,153 @@
+"""Progress to look at: a live table on a terminal, plain lines elsewhere. Both are made from events."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from thalweg.extras import require
+from thalweg.lab.events import Event, Finished, Planned, Progress, Stage, Started
+from thalweg.lab.protocol import SEARCHED, Trial
+from thalweg.lab.statistics import Mode
+
+STAGES = {
+    "default": "defaults",
+    "search": "search",
+    "edge": "beyond an edge",
+    "noise": "spread between seeds",
+    "choice": "choice of settings on fresh seeds",
+    "confirmation": "confirmation on fresh seeds",
+}
+
+
+@dataclass
+class Tally:
+    """The state that events add up to."""
+
+    names: list[str] = field(default_factory=list)
+    mode: Mode = "min"
+    metric: str = "metric"
+    most: int = 0
+    jobs: int = 1
+    stage: str = ""
+    runs: dict[str, int] = field(default_factory=dict)
+    best: dict[str, float] = field(default_factory=dict)
+    diverged: dict[str, int] = field(default_factory=dict)
+    running: list[Trial] = field(default_factory=list)
+    begun: float = field(default_factory=time.monotonic)
+
+    def add(self, event: Event) -> None:
+        """Take an event into account."""
+        if isinstance(event, Planned):
+            self.names, self.mode, self.metric = list(event.plan.spaces), event.plan.mode, event.metric
+            self.most, self.jobs, self.begun = event.runs[1], event.jobs, time.monotonic()
+            self.runs, self.diverged = dict.fromkeys(self.names, 0), dict.fromkeys(self.names, 0)
+        elif isinstance(event, Stage):
+            self.stage = event.phase
+        elif isinstance(event, Started):
+            self.running.append(event.trial)
+        else:
+            self._finished(event)
+
+    def _finished(self, event: Finished) -> None:
+        name, run = event.trial.optimizer, event.run
+        self.running = [t for t in self.running if t is not event.trial]
+        self.runs[name] += 1
+        self.diverged[name] += run.diverged
+        if run.final is not None and event.trial.phase in SEARCHED:
+            better = max if self.mode == "max" else min
+            self.best[name] = better(self.best.get(name, run.final), run.final)
+
+    @property
+    def done(self) -> int:
+        """Runs that have ended."""
+        return sum(self.runs.values())
+
+    @property
+    def left(self) -> float | None:
+        """Seconds left at most, from the speed so far; None before the first run has ended."""
+        return (time.monotonic() - self.begun) / self.done * max(0, self.most - self.done) if self.done else None
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> duration(7.4), duration(95), duration(8000)
+    ('7 s', '1 min 35 s', '2 h 13 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def estimate(event: Planned) -> str:
+    """How long it will take, in a sentence."""
+    least, most = event.runs
+    short, long = map(duration, event.seconds)
+    time_needed = short if short == long else f"{short} to {long}"
+    where = "1 process" if event.jobs == 1 else f"{event.jobs} processes"
+    return (
+        f"{len(event.plan.spaces)} optimizers, {least} to {most} runs of {event.plan.steps:,} steps: "
+        f"about {time_needed} on {where}"
+    )
+
+
+def lines(stream: TextIO | None = None) -> Progress:
+    """A function for `compare(progress=...)` that writes a line for every stage; to stderr by default."""
+    tally = Tally()
+
+    def tell(event: Event) -> None:
+        tally.add(event)
+        if isinstance(event, Planned):
+            print(estimate(event), file=stream or sys.stderr, flush=True)
+        elif isinstance(event, Stage):
+            left = "" if tally.left is None else f", at most {duration(tally.left)} left"
+            what = STAGES.get(event.phase, event.phase)
+            print(f"{what}: {event.runs} runs ({tally.done} done{left})", file=stream or sys.stderr, flush=True)
+
+    return tell
+
+
+@contextmanager
+def live(console: Any) -> Iterator[Progress]:
+    """The same as a table that is renewed in place, on a rich console; it is gone when the context is left."""
+    tally = Tally()
+    with require("rich.live").Live(console=console, transient=True, refresh_per_second=4) as screen:
+
+        def tell(event: Event) -> None:
+            tally.add(event)
+            if isinstance(event, Planned):
+                screen.console.print(estimate(event))
+            screen.update(_drawn(tally))
+
+        yield tell
+
+
+def _drawn(tally: Tally) -> Any:
+    table = require("rich.table").Table(box=None, pad_edge=False)
+    for title in ("optimizer", "runs", f"best {tally.metric}", "diverged", "running"):
+        table.add_column(title, justify="left" if title in ("optimizer", "running") else "right")
+    good = max if tally.mode == "max" else min
+    first = good(tally.best, key=lambda name: tally.best[name], default=None)
+    for name in tally.names:
+        runs, best = tally.runs[name], tally.best.get(name)
+        now = [f"lr={dict(t.hyper)['lr']:.3g}" for t in tally.running if t.optimizer == name]
+        table.add_row(
+            name,
+            str(runs),
+            "" if best is None else f"{best:.4g}",
+            f"{tally.diverged[name] / runs:.0%}" if runs else "",
+            " ".join(now),
+            style="bold" if name == first else None,
+        )
+    left = "" if tally.left is None else f", at most {duration(tally.left)} left"
+    bar = require("rich.progress_bar").ProgressBar(total=max(tally.most, 1), completed=tally.done, width=40)
+    what = f"{STAGES.get(tally.stage, tally.stage)}: {tally.done} of at most {tally.most} runs{left}"
+    return require("rich.console").Group(table, bar, what)
