@@ -107,6 +107,8 @@ def test_nan_is_not_swallowed(name):
     assert math.isnan(op(1.0, math.nan))
     assert math.isnan(float(op(torch.tensor(math.nan), 1.0)))
     assert math.isnan(float(ops.ratio(1.0, math.nan)))
+    assert math.isnan(ops.sign(math.nan))
+    assert math.isnan(float(ops.sign(torch.tensor(math.nan))))
 
 
 def test_a_float32_tensor_stays_float32_beside_scalars_and_numbers():

@@ -79,7 +79,7 @@ def _torch_where(condition: Any, a: Any, b: Any) -> Any:
 TORCH: dict[str, Callable[..., Any]] = {
     "sqrt": torch.sqrt,
     "abs": torch.abs,
-    "sign": torch.sign,
+    "sign": lambda x: torch.where(x != x, x, torch.sign(x)),  # torch's own says 0 for NaN
     "exp": torch.exp,
     "log": torch.log,
     "tanh": torch.tanh,
@@ -126,7 +126,7 @@ def abs(x: Any) -> Any:
 
 
 def sign(x: Any) -> Any:
-    """-1, 0 or 1; the sign of 0 is 0."""
+    """-1, 0 or 1; the sign of 0 is 0, of NaN NaN."""
     return _call("sign", x)
 
 

@@ -279,13 +279,15 @@ class Optimizer(torch.optim.Optimizer):
             t = 1 if fresh else 2
         slots = {name: state[self._spelled(name)] for name in kept}
 
-        def seen(x: torch.Tensor) -> torch.Tensor:
-            x = x[rows] if rows is not None and x.ndim else x
+        def real(x: torch.Tensor) -> torch.Tensor:
             return torch.view_as_real(x) if x.is_complex() else x
+
+        def seen(x: torch.Tensor) -> torch.Tensor:
+            return real(x[rows] if rows is not None and x.ndim else x)
 
         # A differentiable step writes p in place while autograd still needs the old one: give it a copy.
         source = p.clone() if group.get("differentiable") else p
-        return Cell(seen(source), seen(g), {name: seen(s) for name, s in slots.items()}, t), rows
+        return Cell(seen(source), real(g), {name: seen(s) for name, s in slots.items()}, t), rows
 
     def _put(
         self, p: torch.Tensor, group: Mapping[str, Any], rows: Any, new_p: torch.Tensor, new: dict[str, torch.Tensor]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,17 +20,13 @@ INTERRUPTED = 130
 def explained() -> Iterator[None]:
     """Turn a mistake in an argument or a task into its sentence and exit code 2.
 
-    Where a task's own code raised, its traceback comes first: that is where the mistake is found.
+    Where a task's own code raised, its traceback comes first: that is where the mistake is found. Meant for
+    the part of a command that looks at what it was given: later, an exception is no mistake of the user's.
     """
     try:
         yield
     except (ValueError, FileNotFoundError, TypeError, MissingExtra) as error:
-        if not _is_ours(error):
-            raise
-        cause = error.__cause__
-        if isinstance(error, TaskError) and cause is not None:
-            import traceback
-
-            typer.echo("".join(traceback.format_exception(cause)), err=True)
+        if isinstance(error, TaskError) and error.__cause__ is not None:
+            typer.echo("".join(traceback.format_exception(error.__cause__)), err=True)
         typer.echo(f"thalweg: {error}", err=True)
         raise typer.Exit(USER_MISTAKE) from None

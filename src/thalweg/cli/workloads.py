@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import typer
-from rich.console import Console
 from rich.table import Table
 
+from thalweg.cli.console import wide_console
 from thalweg.cli.mistakes import explained
 
 
@@ -22,4 +21,4 @@ def workloads() -> None:
             count = sum(p.numel() for p in task.build(0).parameters() if p.requires_grad)
             better = "higher" if task.mode == "max" else "lower"
             table.add_row(name, task.metric_name, better, f"{task.steps:,}", f"{count:,}", task.description)
-    Console(soft_wrap=not typer.get_text_stream("stdout").isatty()).print(table)
+    wide_console().print(table)

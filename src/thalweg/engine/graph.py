@@ -62,7 +62,7 @@ class Kernel:
         return not self.writes and not any(n.op in ops.REDUCTIONS for n in self.cuts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
     """A traced rule.
 

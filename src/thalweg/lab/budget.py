@@ -20,6 +20,11 @@ EDGE_RUNS = 2  # for every optimizer, once one of them has its best lr at an edg
 NOISE_SEEDS = 3
 CHOICE_CONFIGURATIONS = 2
 CHOICE_SEEDS = 2
+COUNTED: tuple[str, ...] = (  # in the ledger
+    *(f"{kind}_runs" for kind in ("search", "noise", "choice", "confirmation")),
+    "search_steps",
+    "total_steps",
+)
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,7 @@ def ledger(names: Iterable[str], done: Iterable[tuple[Trial, Run]]) -> dict[str,
 
     Steps are counted as given: a run that diverges early was still one bite of the apple.
     """
-    kinds = ("search_runs", "choice_runs", "confirmation_runs", "noise_runs", "search_steps", "total_steps")
-    spent = {name: dict.fromkeys(kinds, 0) for name in names}
+    spent: dict[str, dict[str, int]] = {name: dict.fromkeys(COUNTED, 0) for name in names}
     for trial, _ in done:
         kind = "search" if trial.phase in ("default", "search", "edge") else trial.phase
         own = spent[trial.optimizer]

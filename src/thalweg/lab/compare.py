@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-
 
 from thalweg import schedule as schedules
 from thalweg.extras import require
@@ -71,44 +69,84 @@ def compare(
         >>> print(result.verdict)                                            # doctest: +SKIP
         >>> result.save("out/")                                              # doctest: +SKIP
     """
-    started, begun = datetime.now(UTC), time.perf_counter()
+    comparison = prepared(
+        task, optimizers, budget=budget, points=points, steps=steps, seed=seed, jobs=jobs, rules=rules,
+        schedule=schedule, margin=margin,
+    )  # fmt: skip
+    return comparison.run(progress)
+
+
+def prepared(
+    task: Task | str,
+    optimizers: str | Iterable[str] | None = None,
+    *,
+    budget: str | Budget = "quick",
+    points: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    jobs: int | None = None,
+    rules: Sequence[str | Path | Callable] = (),
+    schedule: str = "warmup_cosine",
+    margin: float | None = None,
+) -> Comparison:
+    """Look at the arguments of `compare` and try the task once: every mistake is found here, unspent."""
     chosen_budget = budgets.find(budget, points)
     schedules.find(schedule)
-    jobs = _whole("jobs", jobs, 1) if jobs is not None else require("loky").cpu_count()
+    workers: int = require("loky").cpu_count() if jobs is None else _whole("jobs", jobs, 1)
     if margin is not None and not (isinstance(margin, int | float) and 0 <= margin < math.inf):
         raise ValueError(f"margin is {margin!r}; it must be a number of the metric's units, at least 0.")
     _whole("seed", seed, 0, 2**31)
     competitors = candidates(optimizers, rules)
     spaces = {c.name: c.space(chosen_budget.points) for c in competitors}
+    if not isinstance(task, Task | str):
+        raise ValueError(f"task is {task!r}; it must be a Task, the name of a workload or a Python file.")
     spec = task if isinstance(task, str) else None
     loaded = load_task(task) if isinstance(task, str) else task
-    if not isinstance(loaded, Task):
-        raise ValueError(f"task is {loaded!r}; it must be a Task, the name of a workload or a Python file.")
     horizon = loaded.steps if steps is None else _whole("steps", steps, 1)
     loaded.check()
-
-    report = progress or silent
-    findings = Findings()
     plan = Plan(spaces, chosen_budget, loaded.mode, horizon, seed, schedule, margin)
-    costs: dict[str, Cost] = {}
-    interrupted = False
-    try:
-        costs = _costs(loaded, competitors, plan)
-        plan = replace(plan, state={name: cost.state for name, cost in costs.items()})
-        report(_estimate(plan, loaded, costs, jobs))
-        with _workers(Trainer(loaded, competitors), jobs) as perform:
-            _drive(plan, findings, perform, report)
-    except KeyboardInterrupt:
-        interrupted = True
-        _stopped(plan, findings)
-    return Result(
-        summary(
-            loaded, spec, competitors, plan, findings, costs,
-            started=started, seconds=time.perf_counter() - begun, interrupted=interrupted, jobs=jobs,
-        ),
-        loaded,
-        {c.name: c for c in competitors},
-    )  # fmt: skip
+    return Comparison(loaded, spec, tuple(competitors), plan, workers)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison that is ready to run.
+
+    Attributes:
+        task: what is trained.
+        spec: how it was named, or None if it was given as an object.
+        competitors: the candidates.
+        plan: what is fixed before the first run.
+        jobs: number of processes.
+    """
+
+    task: Task
+    spec: str | None
+    competitors: tuple[Candidate, ...]
+    plan: Plan
+    jobs: int
+
+    def run(self, progress: Progress | None = None) -> Result:
+        """Time a few steps, tell how long it will take, and do it."""
+        started, begun = datetime.now(UTC), time.perf_counter()
+        report, findings, plan = progress or silent, Findings(), self.plan
+        costs: dict[str, Cost] = {}
+        interrupted = False
+        try:
+            costs = _costs(self.task, self.competitors, plan)
+            plan = replace(plan, state={name: cost.state for name, cost in costs.items()})
+            report(_estimate(plan, self.task, costs, self.jobs))
+            trainer = Trainer(self.task, self.competitors)
+            with solo(trainer) if self.jobs == 1 else processes(trainer, self.jobs) as perform:
+                _drive(plan, findings, perform, report)
+        except KeyboardInterrupt:
+            interrupted = True
+            _stopped(plan, findings)
+        data = summary(
+            self.task, self.spec, self.competitors, plan, findings, costs,
+            started=started, seconds=time.perf_counter() - begun, interrupted=interrupted, jobs=self.jobs,
+        )  # fmt: skip
+        return Result(data, self.task, {c.name: c for c in self.competitors})
 
 
 def _drive(plan: Plan, findings: Findings, perform: Perform, report: Progress) -> None:
@@ -140,10 +178,6 @@ def _estimate(plan: Plan, task: Task, costs: dict[str, Cost], jobs: int) -> Plan
     each = sum(cost.run(plan.steps) for cost in costs.values()) / len(costs)
     seconds = [each * n / jobs for n in runs]
     return Planned(plan, task.metric_name, runs, (seconds[0], seconds[1]), jobs)
-
-
-def _workers(trainer: Trainer, jobs: int) -> AbstractContextManager[Perform]:
-    return solo(trainer) if jobs == 1 else processes(trainer, jobs)
 
 
 def _stopped(plan: Plan, findings: Findings) -> None:

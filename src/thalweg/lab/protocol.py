@@ -169,8 +169,7 @@ def _choice(plan: Plan, findings: Findings) -> Generator[list[Trial], None, None
     for name, trials in contenders.items():
         runs = findings.of(name, "choice")
         totals = [
-            sum(_score(run, plan.mode) for trial, run in runs if trial.hyper == contender.hyper)
-            for contender in trials
+            sum(_score(run, plan.mode) for trial, run in runs if trial.hyper == contender.hyper) for contender in trials
         ]
         findings.chosen[name] = dict(trials[totals.index(min(totals))].hyper)
 

@@ -7,7 +7,6 @@ again from the file. Whatever a comparison that was stopped early does not know 
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.extras import require
+from thalweg.lab.result import write
 from thalweg.pictures.cost import cost
 from thalweg.pictures.curves import learning_curves, tuning_curves
 from thalweg.pictures.forest import Difference, forest
@@ -29,10 +29,7 @@ SYMBOLS = dict(zip("os^DvP<X>hp", "●■▲◆▼✚◀✖▶⬢⬟", strict=Tr
 
 def write_report(data: Data, path: Path) -> None:
     """Write the report of a result to `path`; the file appears whole or not at all."""
-    page = render(data)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(page, encoding="utf-8")
-    os.replace(unfinished, path)
+    write(path, render(data))
 
 
 def render(data: Data) -> str:
@@ -237,7 +234,7 @@ def _differences(data: Data, name: str) -> Picture | None:
     said = "; ".join(f"{d.rival}: {short(d.value)}, from {short(d.low)} to {short(d.high)}" for d in shown)
     caption = (
         f"Each line is the interval for {task['metric']} of {leader} minus that of a rival, over paired "
-        f"seeds, all of them holding together at {1 - decision['alpha']:.0%}: one clear of 0 is a difference, "
+        f"seeds, all of them holding together at {100 * (1 - decision['alpha']):g} %: one clear of 0 is a difference, "
         "one inside the grey band a practical tie, any other leaves it open."
     )
     return Picture(svg(drawn, name=name, title=f"{leader} against its rivals", description=said), caption)

@@ -85,9 +85,7 @@ class Space:
 
     def described(self) -> dict[str, dict]:
         """The ranges for the report, in the hyper-parameters' own units."""
-        return {
-            name: {**_described(r), "opened": i < self.opened} for i, (name, r) in enumerate(self.ranges.items())
-        }
+        return {name: {**_described(r), "opened": i < self.opened} for i, (name, r) in enumerate(self.ranges.items())}
 
 
 def _described(r: Range) -> dict:

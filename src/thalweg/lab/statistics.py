@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -35,7 +36,7 @@ def pooled_sd(samples: Sequence[Sequence[float]]) -> float:
 def resolution(values: Sequence[float]) -> float:
     """The smallest gap between distinct values: the grain of an accuracy on few rows; 0 if all are equal."""
     distinct = sorted(set(values))
-    return min((b - a for a, b in zip(distinct, distinct[1:], strict=False)), default=0.0)
+    return min((b - a for a, b in itertools.pairwise(distinct)), default=0.0)
 
 
 def interquartile_mean(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""From what happened to the dictionary that is saved as result.json, and to the sentence of the verdict."""
+"""From what happened to the dictionary that is saved as result.json."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from thalweg.lab import budget as budgets
 from thalweg.lab import statistics
 from thalweg.lab.candidates import Candidate
 from thalweg.lab.cost import Cost
-from thalweg.lab.decide import Comparison, Decision
+from thalweg.lab.decide import Decision
 from thalweg.lab.protocol import SEARCHED, Done, Findings, Plan, Trial, sensitivity_of, worst_value
 from thalweg.lab.space import Hyper
 from thalweg.lab.statistics import Mode
 from thalweg.lab.task import Task
 from thalweg.lab.train import Run
+from thalweg.lab.verdict import sentence
 
 PACKAGES = ("thalweg", "torch", "numpy", "scipy", "scikit-learn", "loky")
 
@@ -46,7 +47,7 @@ def summary(
     unconfirmed = [name for name in plan.spaces if name not in findings.promoted]
     notes = [*decision.notes, *findings.notes]
     if findings.promoted and unconfirmed:
-        notes.append(f"not confirmed, as their search value was not near the leader's: {', '.join(unconfirmed)}")
+        notes.append(f"behind in the search and so not confirmed: {', '.join(unconfirmed)}")
     return _strict(
         {
             "verdict": sentence(decision, task, findings),
@@ -93,67 +94,6 @@ def _without_confirmation(plan: Plan, findings: Findings, interrupted: bool) -> 
     return Decision(outcome, leader, leader, 0, margin, spread, plan.budget.alphas[0], None)
 
 
-# ---- the verdict
-
-
-def sentence(decision: Decision, task: Task, findings: Findings) -> str:
-    """The verdict in one sentence, with its n, its interval and the smallest detectable difference."""
-    metric, leader = task.metric_name, decision.leader
-    if leader is None:
-        begin = "Stopped early" if decision.outcome == "stopped" else "Undecided"
-        why = (
-            f"{len(findings.promoted)} confirmed, and each diverged on a fresh seed"
-            if findings.promoted
-            else "no run has ended without diverging"
-        )
-        return f"{begin}: {why} (n = 0, so there is no interval and no smallest detectable difference)."
-    if decision.n == 0:
-        begin = "Stopped early" if decision.outcome == "stopped" else "Undecided"
-        value = max if task.mode == "max" else min
-        best = value(r.final for t, r in findings.done if t.optimizer == leader and r.final is not None)
-        return (
-            f"{begin}: {leader} has the best search value so far ({metric} {best:.4g}), but nothing is confirmed on "
-            "fresh seeds (n = 0, so there is no interval and no smallest detectable difference)."
-        )
-    values = [r.final for _, r in findings.of(leader, "confirmation") if r.final is not None]
-    at = f"{metric} {statistics.mean(values):.4g}"
-    if not decision.comparisons:
-        return (
-            f"{'Stopped early' if decision.outcome == 'stopped' else 'Undecided'}: only {leader} could be confirmed "
-            f"({at}, n = {decision.n}), so there is no rival, no interval and no smallest detectable difference."
-        )
-    evidence = _evidence(decision)
-    closest = decision.comparisons[0]
-    if decision.outcome == "winner":
-        rivals = _listed([c.rival for c in decision.comparisons])
-        return f"Winner: {leader} ({at}) is better than {rivals}; {evidence}."
-    if decision.outcome == "practical tie":
-        tied = _listed([c.rival for c in decision.comparisons if c.verdict == "tie"])
-        return (
-            f"Practical tie: {leader} ({at}) and {tied} differ by no more than {decision.margin:.2g}, which does not "
-            f"matter; take {decision.recommended}, the cheapest and least lr-sensitive; {evidence}."
-        )
-    if decision.outcome == "stopped":
-        return f"Stopped early: {leader} ({at}) leads {closest.rival}, without a decision; {evidence}."
-    rivals = _listed([c.rival for c in decision.comparisons if c.verdict == "undecided"])
-    return f"Undecided: {leader} ({at}) leads, but cannot be told from {rivals}; {evidence}."
-
-
-def _evidence(decision: Decision) -> str:
-    def shown(c: Comparison) -> str:
-        return f"{c.difference:+.3g} against {c.rival}, interval [{c.low:.3g}, {c.high:.3g}], n = {c.n}"
-
-    return (
-        "; ".join(shown(c) for c in decision.comparisons)
-        + f" paired seeds; intervals hold together at {1 - decision.alpha:.0%} (Holm), and a difference of "
-        f"{decision.smallest_detectable_difference:.2g} would have been found with 80 % power"
-    )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 # ---- the parts
 
 
@@ -175,16 +115,13 @@ def _task(task: Task, spec: str | None, plan: Plan, costs: Mapping[str, Cost]) -
 
 def _length(data: Any) -> int | None:
     """How many items a half of the validation data has, where that can be seen."""
-    if isinstance(data, Mapping):
-        data = next(iter(data.values()))
-    elif isinstance(data, tuple | list) and data and isinstance(data[0], torch.Tensor):
-        data = data[0]
-    elif isinstance(data, torch.utils.data.DataLoader):
+    if isinstance(data, torch.utils.data.DataLoader):
         data = data.dataset
-    try:
-        return len(data)  # type: ignore[arg-type]
-    except TypeError:
-        return None
+    elif isinstance(data, Mapping):
+        data = next(iter(data.values()))
+    elif isinstance(data, tuple | list) and data and hasattr(data[0], "shape"):
+        data = data[0]
+    return len(data) if hasattr(data, "__len__") else None
 
 
 def _optimizer(candidate: Candidate, plan: Plan, findings: Findings, cost: Cost | None) -> dict[str, Any]:

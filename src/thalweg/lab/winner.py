@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import sysconfig
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import thalweg
 from thalweg.extras import require
 from thalweg.lab.candidates import Candidate
 from thalweg.lab.task import Task
@@ -24,6 +27,7 @@ def winner_source(data: Mapping[str, Any], candidate: Candidate, folder: Path) -
     name = f"tw.{best['class']}" if house else _identifier(best["class"])
     imports = ["import thalweg as tw", f"from thalweg.schedule import {schedule}"]
     making = "" if house else f"\n{_made(name, candidate, folder, imports)}\n"
+    task_imports, task = _task(data["task"]["spec"], folder)
     half = "that chose the settings" if best["data"] == "selects" else "that chose nothing"
     said = "\n".join(textwrap.wrap(data["verdict"].replace("\\", " ").replace('"', "'"), 100))
     return f'''"""{said}
@@ -42,12 +46,10 @@ def configure(parameters, steps):
 
 
 if __name__ == "__main__":
-    import torch
+{textwrap.indent(task_imports, "    ")}
 
-{textwrap.indent(_task_lines(data["task"]["spec"], folder), "    ")}
-    from thalweg.lab.train import train
-
-    torch.set_num_threads(1)  # as every run of the comparison; sums in another order end elsewhere
+    torch.set_num_threads(1)  # as every run of the comparison: sums in another order end elsewhere
+    task = {task}
     # The same seed, on the half of the validation data {half}.
     run = train(task, configure, seed={best["seed"]}, steps={data["budget"]["steps_per_run"]}, data="{best["data"]}")
     print(f"{{task.metric_name}} {{run.final!r}}")
@@ -56,12 +58,35 @@ if __name__ == "__main__":
 
 def needed_pickles(data: Mapping[str, Any], task: Task, candidate: Candidate) -> dict[str, bytes]:
     """Files that winner.py needs beside it: what was given as an object, not by name or path."""
-    files: dict[str, Any] = {}
+    files = {}
     if data["task"]["spec"] is None:
-        files[TASK_PICKLE] = task
+        files[TASK_PICKLE] = _pickled(task, task.model, task.train, task.loss, task.metric)
     if not isinstance(candidate.origin, str | Path):
-        files[RULE_PICKLE] = candidate.origin
-    return {name: require("cloudpickle").dumps(content) for name, content in files.items()}
+        files[RULE_PICKLE] = _pickled(candidate.origin, candidate.origin)
+    return files
+
+
+def _pickled(content: Any, *functions: Any) -> bytes:
+    """Pickled with the code of these functions' modules, since winner.py may run where they cannot be imported.
+
+    Modules of installed packages are left as references.
+    """
+    cloudpickle = require("cloudpickle")
+    names = {getattr(f, "__module__", None) for f in functions}
+    modules = [m for name in names if name and (m := sys.modules.get(name)) and _is_users(m)]
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        return cloudpickle.dumps(content)
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _is_users(module: Any) -> bool:
+    own = (getattr(module, "__file__", None) or "").startswith(str(Path(thalweg.__file__).parent))
+    installed = {sysconfig.get_path(key) for key in ("stdlib", "purelib", "platlib")}
+    return not own and not any((module.__dict__.get("__file__") or "").startswith(path) for path in installed)
 
 
 def _made(name: str, candidate: Candidate, folder: Path, imports: list[str]) -> str:
@@ -80,20 +105,18 @@ def _sorted_imports(lines: list[str]) -> str:
     return "\n".join([*standard, *([""] if standard else []), *ours])
 
 
-def _task_lines(spec: str | None, folder: Path) -> str:
+def _task(spec: str | None, folder: Path) -> tuple[str, str]:
+    """The imports of winner.py's second half, and the expression that gives the task."""
+    torch, train = "import torch", "from thalweg.lab.train import train"
+    load, path = "from thalweg.lab.task import load_task", "from pathlib import Path"
     if spec is None:
-        return (
-            "import pickle\nfrom pathlib import Path\n\n"
-            f'task = pickle.loads(Path(__file__).with_name("{TASK_PICKLE}").read_bytes())'
-        )
+        pickled = f'pickle.loads(Path(__file__).with_name("{TASK_PICKLE}").read_bytes())'
+        return f"import pickle\n{path}\n\n{torch}\n\n{train}", pickled
     if match := re.fullmatch(r"(.+\.py)(:\w+)?", spec):
-        place = _path(Path(match[1]).resolve(), folder)
+        place = f"str({_path(Path(match[1]).resolve(), folder)})"
         named = f" + {match[2]!r}" if match[2] else ""
-        return (
-            "from pathlib import Path\n\nfrom thalweg.lab.task import load_task\n\n"
-            f"task = load_task(str({place}){named})"
-        )
-    return f'from thalweg.lab.task import load_task\n\ntask = load_task("{spec}")'
+        return f"{path}\n\n{torch}\n\n{load}\n{train}", f"load_task({place}{named})"
+    return f"{torch}\n\n{load}\n{train}", f'load_task("{spec}")'
 
 
 def _path(target: Path, folder: Path) -> str:

@@ -1,0 +1,100 @@
+"""Compile C++ to a shared library, once: the disk remembers."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-shared", "-fPIC")
+
+
+class NoCompiler(RuntimeError):
+    """No C++ compiler was found, or it could not compile."""
+
+
+@functools.cache
+def compiler() -> tuple[str, ...]:
+    """The command of the compiler: ``$CXX``, g++, clang++, or the one of the PyPI package ziglang.
+
+    Raises:
+        NoCompiler: none of them is there.
+    """
+    if os.environ.get("CXX"):
+        return tuple(shlex.split(os.environ["CXX"]))
+    for name in ("g++", "clang++"):
+        if path := shutil.which(name):
+            return (path,)
+    try:
+        import ziglang  # noqa: F401  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise NoCompiler("no C++ compiler is there: install g++ or clang++, or 'pip install ziglang'.") from None
+    return (sys.executable, "-m", "ziglang", "c++")
+
+
+@functools.cache
+def _identity() -> str:
+    """What a library depends on beside its source: compiler, flags and processor."""
+    version = subprocess.run([*compiler(), "--version"], capture_output=True, text=True, check=False).stdout
+    try:
+        features = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+    except (OSError, StopIteration):
+        features = platform.processor()
+    return "\n".join([*compiler(), version, *FLAGS, platform.machine(), features])
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: ``$THALWEG_CACHE``, or ``thalweg`` in the user's cache folder.
+
+    Raises:
+        PermissionError: somebody else could write there.
+    """
+    given = os.environ.get("THALWEG_CACHE")
+    folder = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thalweg"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if hasattr(os, "getuid"):
+        facts = folder.stat()
+        if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+            raise PermissionError(f"{folder} can be written by others; kernels are loaded only from a folder of your own.")
+    return folder
+
+
+def library_path(source: str) -> Path:
+    """The file that holds this source's library, whether or not it is there yet."""
+    key = hashlib.sha256(f"{_identity()}\n{source}".encode()).hexdigest()[:24]
+    return cache_folder() / f"{key}.so"
+
+
+@functools.lru_cache(maxsize=512)
+def load(source: str) -> ctypes.CDLL:
+    """The loaded library of a C++ source, compiled unless the disk has it.
+
+    Written under a name of its own and renamed: processes that start at once may compile it twice, but none
+    ever loads half a file.
+
+    Raises:
+        NoCompiler: there is none, or it refuses the source; says what it printed.
+    """
+    path = library_path(source)
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            text, built = Path(folder, "kernel.cpp"), Path(folder, "kernel.so")
+            text.write_text(source)
+            command = [*compiler(), *FLAGS, str(text), "-o", str(built)]
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+            except OSError as error:
+                raise NoCompiler(f"the compiler {command[0]!r} cannot be run: {error}.") from error
+            if done.returncode:
+                raise NoCompiler(f"{shlex.join(command)} failed:\n{done.stderr[-2000:]}")
+            text.replace(path.with_suffix(".cpp"))
+            built.replace(path)
+    return ctypes.CDLL(str(path))

@@ -1,0 +1,196 @@
+"""The rule as fused C++ kernels, in place: one pass over memory, all tensors of a group in one call."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
+from typing import Any
+
+import torch
+
+from thalweg import ops
+from thalweg.engine import build
+from thalweg.engine.cell import Cell
+from thalweg.engine.cpp import MEMORY, Printed, print_kernels
+from thalweg.engine.graph import Graph, Node, evaluate
+from thalweg.engine.trace import trace
+from thalweg.signature import Rule, signature_of
+
+# Below this many elements a second thread costs more than it saves.
+ELEMENTS_PER_THREAD = 1 << 17
+
+
+class Program:
+    """The compiled kernels of one graph for one choice of memory types."""
+
+    def __init__(self, graph: Graph, memory: tuple[tuple[str, str], ...]):
+        self.graph = graph
+        types = dict(memory)
+        self.source, self.kernels = print_kernels(graph, types, "double" if types["p"] == "float64" else "float")
+        library = build.load(self.source)
+        pointer, integer = ctypes.c_void_p, ctypes.c_int64
+        self.functions = []
+        for kernel in self.kernels:
+            function = getattr(library, kernel.name)
+            function.argtypes = [integer, integer, integer, *[pointer] * 5]
+            function.restype = None
+            self.functions.append(function)
+
+    def run(self, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
+        """Update the cells in place; all have the same t, which is that of the call."""
+        graph = self.graph
+        known = {graph.inputs[name]: hyper[name] for name in graph.inputs if name in hyper}
+        known[graph.inputs["t"]] = cells[0].t
+        known |= {n: n.value for n in graph.nodes if n.op == "constant"}
+        for node in graph.nodes:
+            if node.stage == "host" and node not in known and all(arg in known for arg in node.args) and node.args:
+                known[node] = evaluate(node, [known[arg] for arg in node.args])
+        per_tensor: list[dict[Node, Any]] = [_numbers(graph, cell, known) for cell in cells]
+        ends = list(accumulate(cell.p.numel() for cell in cells))
+        ends_array = (ctypes.c_int64 * len(cells))(*ends)
+        memory = [_memory(graph, cell) for cell in cells]
+        spare: dict[tuple[int, Node], torch.Tensor] = {}
+        for function, kernel in zip(self.functions, self.kernels, strict=True):
+            if kernel.numbers:
+                for values in per_tensor:
+                    _evaluate_numbers(kernel.numbers, values)
+            table = [
+                _pointer(node, memory[k], cell, spare, k) for k, cell in enumerate(cells) for node in kernel.columns
+            ]
+            scalars = [float(per_tensor[0][n]) for n in kernel.scalars]
+            numbers = [float(values[n]) for values in per_tensor for n in kernel.numbers]
+            sums = _launch(function, kernel, ends_array, ends[-1], len(cells), table, scalars, numbers)
+            for j, cut in enumerate(kernel.sums):
+                each = [sums[k * len(kernel.sums) + j] for k in range(len(cells))]
+                whole = sum(each)
+                for k, values in enumerate(per_tensor):
+                    values[cut] = ops.sqrt(each[k]) if cut.op == "norm" else whole
+        for k, cell in enumerate(cells):
+            for name in graph.slots:
+                node = graph.outputs[name]
+                if node.stage != "element":
+                    _evaluate_numbers((node,), per_tensor[k])
+                    cell.slots[name].fill_(float(per_tensor[k][node]))
+
+
+def _numbers(graph: Graph, cell: Cell, known: dict[Node, Any]) -> dict[Node, Any]:
+    """What the host knows for this tensor: the step's scalars, and its own one-number slots."""
+    values = dict(known)
+    for name in graph.slots:
+        node = graph.inputs[name]
+        if node.stage != "element":
+            values[node] = float(cell.slots[name])
+    for node in graph.host:
+        if node not in values:
+            values[node] = evaluate(node, [values[arg] for arg in node.args])
+    return values
+
+
+def _evaluate_numbers(nodes: Sequence[Node], values: dict[Node, Any]) -> None:
+    for node in nodes:
+        if node not in values:
+            _evaluate_numbers(node.args, values)
+            values[node] = node.value if node.op == "constant" else evaluate(node, [values[a] for a in node.args])
+
+
+def _memory(graph: Graph, cell: Cell) -> dict[Node, torch.Tensor]:
+    tensors: dict[Node, torch.Tensor] = {graph.inputs["g"]: cell.g}
+    for name, tensor in (("p", cell.p), *cell.slots.items()):
+        tensors[graph.inputs[name]] = tensors[graph.outputs[name]] = tensor
+    return tensors
+
+
+def _pointer(
+    node: Node, memory: dict[Node, torch.Tensor], cell: Cell, spare: dict[tuple[int, Node], torch.Tensor], k: int
+) -> int:
+    if node in memory:
+        return memory[node].data_ptr()
+    if (k, node) not in spare:  # a temporary between two kernels
+        wide = torch.float64 if cell.p.dtype is torch.float64 else torch.float32
+        spare[k, node] = torch.empty(cell.p.numel(), dtype=wide)
+    return spare[k, node].data_ptr()
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="thalweg")
+
+
+def _launch(
+    function: Any, kernel: Printed, ends: Any, total: int, tensors: int, table: list[int], scalars: list[float],
+    numbers: list[float],
+) -> list[float]:  # fmt: skip
+    """Run one kernel over all elements, split over threads by elements, and return its sums."""
+    table_array = (ctypes.c_void_p * len(table))(*table)
+    scalar_array = (ctypes.c_double * max(1, len(scalars)))(*scalars)
+    number_array = (ctypes.c_double * max(1, len(numbers)))(*numbers)
+    width = tensors * len(kernel.sums)
+    parts = max(1, min(torch.get_num_threads(), total // ELEMENTS_PER_THREAD))
+    edges = [total * part // parts for part in range(parts + 1)]
+    sums = [(ctypes.c_double * max(1, width))() for _ in range(parts)]
+
+    def part(i: int) -> None:
+        function(edges[i], edges[i + 1], tensors, ends, table_array, scalar_array, number_array, sums[i])
+
+    others = [_pool(torch.get_num_threads()).submit(part, i) for i in range(1, parts)]
+    part(0)
+    for other in others:
+        other.result()
+    return [sum(column) for column in zip(*sums, strict=True)][:width]
+
+
+@functools.lru_cache(maxsize=512)
+def program(graph: Graph, memory: tuple[tuple[str, str], ...]) -> Program:
+    """The compiled kernels, kept for the life of the process."""
+    return Program(graph, memory)
+
+
+def can_run(graph: Graph, cell: Cell) -> bool:
+    """Whether this engine can update the cell in place: on the CPU, dense, contiguous, a known type."""
+    tensors = [cell.p, cell.g, *(s for s in cell.slots.values() if s.ndim or not cell.p.ndim)]
+    if any(kernel.idle for kernel in graph.passes) or any(n.op in ops.MATRIX for n in graph.nodes):
+        return False
+    return all(
+        x.device.type == "cpu" and x.is_contiguous() and _name(x.dtype) in MEMORY and x.layout is torch.strided
+        for x in tensors
+    )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def update(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
+    """Update parameters and slots in place.
+
+    Args:
+        rule: the formula.
+        cells: each for which `can_run` holds.
+        hyper: Python numbers or tensors of one element, by the rule's own names.
+    """
+    graph = trace(rule, **hyper)
+    numbers = {name: float(hyper[name]) for name in signature_of(rule).numbers}
+    groups: dict[Any, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        memory = [("p", _name(cell.p.dtype)), ("g", _name(cell.g.dtype))]
+        memory += [(n, _name(s.dtype)) for n, s in cell.slots.items() if graph.inputs[n].stage == "element"]
+        shared = tuple(float(s) for n, s in cell.slots.items() if graph.inputs[n].stage == "host")
+        groups[cell.t, tuple(memory), shared].append(cell)
+    for (_, memory, _), same in groups.items():
+        program(graph, memory).run(same, numbers)
+
+
+def step(
+    rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]
+) -> list[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+    """As `eager.step`: the inputs are left as they are, copies are updated."""
+    copies = [
+        Cell(c.p.detach().clone().contiguous(), c.g.contiguous(), {n: s.clone().contiguous() for n, s in c.slots.items()}, c.t)
+        for c in cells
+    ]
+    update(rule, copies, hyper)
+    return [(c.p, c.slots) for c in copies]
