@@ -6,9 +6,9 @@ import pickle
 
 import pytest
 import torch
-from torch_cases import PAIRS, Case, Slopes, build, difference, number
 
 import thalweg as tw
+from torch_cases import PAIRS, Case, Slopes, build, difference, number
 
 FLAGS = {
     "SGD": [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"momentum": 0.8, "dampening": 0.5}],
@@ -17,7 +17,11 @@ FLAGS = {
     "Adagrad": [{}, {"initial_accumulator_value": 0.5}, {"lr_decay": 0.1}],
     "Adadelta": [{}],
     "RMSprop": [{}, {"momentum": 0.9}, {"centered": True}, {"centered": True, "momentum": 0.9}],
-    "Adam": [{}, {"amsgrad": True, "betas": (0.9, 0.9)}, {"weight_decay": 0.1, "decoupled_weight_decay": True}],
+    "Adam": [
+        {},
+        {"amsgrad": True, "betas": (0.9, 0.9)},
+        {"weight_decay": 0.1, "decoupled_weight_decay": True},
+    ],
     "NAdam": [{}, {"momentum_decay": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True}],
     "AdamW": [{}, {"amsgrad": True, "betas": (0.9, 0.9)}, {"maximize": True, "foreach": True}],
 }
@@ -212,7 +216,10 @@ def by_pickle(pair):
 @pytest.mark.parametrize("copied", [copy.deepcopy, by_pickle], ids=["deepcopy", "pickle"])
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_a_copied_optimizer_walks_on(cls, copied):
-    params = [torch.ones(3, dtype=torch.float64, requires_grad=True), torch.ones(2, 2).double().requires_grad_()]
+    params = [
+        torch.ones(3, dtype=torch.float64, requires_grad=True),
+        torch.ones(2, 2).double().requires_grad_(),
+    ]
     optimizer = cls([{"params": params[:1], "lr": 0.02}, {"params": params[1:], "weight_decay": 0.1}], lr=0.1)
     drive(optimizer, params, 0, 10)
     twin, twins = copied((optimizer, params))

@@ -124,6 +124,40 @@ def test_the_map_shows_every_part_of_the_package():
 # ---- what they promise
 
 
+def files_on_the_way(make, rule: str) -> list[str]:
+    """The files that a debugger walks through from `step` to the formula, in order, each once."""
+    p = torch.nn.Parameter(torch.ones(2))
+    p.grad = torch.ones(2)
+    optimizer = make([p])
+    way: list[str] = []
+
+    def look(frame, event, _):
+        if event == "call" and frame.f_code.co_name == rule and not way:
+            while frame is not None:
+                path = Path(frame.f_code.co_filename)
+                if path.is_relative_to(ROOT / "src/thalweg"):
+                    way.insert(0, path.relative_to(ROOT / "src/thalweg").as_posix())
+                frame = frame.f_back
+
+    for _ in range(2):  # the first step also traces the rule
+        way.clear()
+        sys.setprofile(look)
+        try:
+            optimizer.step()
+        finally:
+            sys.setprofile(None)
+    return list(dict.fromkeys(way))
+
+
+def test_from_step_to_the_formula_as_the_map_says():
+    assert files_on_the_way(tw.AdamW, "adamw") == ["optimizer.py", "engine/eager.py", "rules/adamw.py"]
+    lists = files_on_the_way(lambda p: tw.AdamW(p, foreach=True), "adamw")
+    assert lists == ["optimizer.py", "engine/foreach.py", "rules/adamw.py"]
+    decayed = files_on_the_way(tw.Adam, "adam")
+    assert decayed == ["optimizer.py", "engine/eager.py", "engine/compose.py", "rules/adam.py"]
+    assert "formula = staticmethod(adamw.adamw)" in (ROOT / "src/thalweg/optimizers.py").read_text(encoding="utf-8")
+
+
 def test_readme_holds_the_two_commands():
     lines = [line.strip() for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()]
     assert "pip install -c constraints.txt '.[lab]' && thalweg compare digits" in lines

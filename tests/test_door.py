@@ -4,9 +4,10 @@ import copy
 
 import pytest
 import torch
-from torch_cases import PAIRS, number
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import thalweg as tw
+from torch_cases import PAIRS, number
 
 HOUSE = list(PAIRS)
 
@@ -26,7 +27,7 @@ def network(seed=0):
 
 def relative(ours, theirs):
     pairs = zip(ours.parameters(), theirs.parameters(), strict=True)
-    return max(float((p - q).abs().max() / q.abs().max()) for p, q in pairs)
+    return max(((p - q).abs().max() / q.abs().max()).item() for p, q in pairs)
 
 
 # ---- beside the training loop's other tools
@@ -86,7 +87,7 @@ def test_hooks_around_the_step(name):
     called = []
     optimizer.register_step_pre_hook(lambda o, args, kwargs: called.append(("before", p[0].item())))
     after = optimizer.register_step_post_hook(lambda o, args, kwargs: called.append(("after", p[0].item())))
-    everywhere = torch.optim.optimizer.register_optimizer_step_post_hook(lambda o, *_: called.append(("all", o)))
+    everywhere = register_optimizer_step_post_hook(lambda o, *_: called.append(("all", o)))
     optimizer.step()
     everywhere.remove()
     after.remove()
@@ -114,7 +115,10 @@ def test_named_parameters_are_kept_and_saved_as_torch_does():
     ours, theirs = (m.AdamW(model.named_parameters(), lr=0.1) for m in (tw, torch.optim))
     assert ours.param_groups[0]["param_names"] == ["0.weight", "0.bias", "2.weight", "2.bias"]
     assert ours.state_dict() == theirs.state_dict()
-    groups = [{"params": list(model[0].named_parameters())}, {"params": list(model[2].named_parameters()), "lr": 1}]
+    groups = [
+        {"params": list(model[0].named_parameters())},
+        {"params": list(model[2].named_parameters()), "lr": 1},
+    ]
     assert tw.SGD(groups).state_dict() == torch.optim.SGD(groups).state_dict()
 
 
@@ -173,7 +177,13 @@ def test_shapes_and_layouts(name):
     for module in (tw, torch.optim):
         image = torch.arange(120.0).double().reshape(2, 3, 4, 5).to(memory_format=torch.channels_last)
         base = torch.arange(24.0).double()
-        params = [base[:12].reshape(3, 4).t(), base[12::2], image, torch.tensor(2.0).double(), torch.zeros(0, 3)]
+        params = [
+            base[:12].reshape(3, 4).t(),
+            base[12::2],
+            image,
+            torch.tensor(2.0).double(),
+            torch.zeros(0, 3),
+        ]
         optimizer = twin(name, module, params, lr=0.01)
         for t in range(10):
             for p in params:
@@ -202,18 +212,21 @@ def test_a_broken_gradient_does_not_raise_and_does_not_spread(name, bad):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", HOUSE)
-def test_a_16_bit_step_is_a_float32_step_rounded_once(name, dtype):
-    """The float32 step is torch's own; its result rounded to 16 bits is ours, bit for bit."""
+def test_a_16_bit_step_is_computed_in_float32_and_rounded_once(name, dtype):
+    """Against torch's float64 step: the error of one rounding to 16 bits, and float32's; torch's own is larger."""
     made = torch.Generator().manual_seed(5)
-    p = torch.randn(2000, generator=made).to(dtype)
-    g = torch.randn(2000, generator=made).to(dtype)
-    wide = p.float()
-    p.grad, wide.grad = g, g.float()
-    settings = {"lr": 0.01, "weight_decay": 0.1}
-    twin(name, tw, [p], **settings).step()
-    twin(name, torch.optim, [wide], **settings).step()
-    assert p.dtype is dtype
-    assert torch.equal(p, wide.to(dtype))
+    start, g = (torch.randn(2000, generator=made).to(dtype) for _ in range(2))
+    settings = {"lr": 300.0 if name == "Adadelta" else 0.37, "weight_decay": 0.125}
+    ours, theirs, exact = start.clone(), start.clone(), start.double()
+    for p, module in ((ours, tw), (theirs, torch.optim), (exact, torch.optim)):
+        p.grad = g.to(p.dtype)
+        twin(name, module, [p], **settings).step()
+    assert ours.dtype is dtype
+    one_rounding = (exact.to(dtype).double() - exact).abs()
+    allowed = one_rounding + 2**-21 * (start.double().abs() + (exact - start.double()).abs())
+    assert ((ours.double() - exact).abs() <= allowed).all()
+    if (name, dtype) != ("Adagrad", torch.bfloat16):  # whose few roundings on the way happen to be harmless
+        assert not ((theirs.double() - exact).abs() <= allowed).all()
 
 
 # ---- the hyper-gradient

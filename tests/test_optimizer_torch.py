@@ -4,10 +4,10 @@ import inspect
 
 import pytest
 import torch
-import torch_cases
-from torch_cases import GIVEN, HINTS, PAIRS, Case, all_cases, arguments, difference, probes, walk
 
 import thalweg as tw
+import torch_cases
+from torch_cases import GIVEN, HINTS, PAIRS, Case, all_cases, arguments, difference, probes, walk
 
 pytestmark = pytest.mark.usefixtures("float64")
 EQUAL = 1e-12  # max |p - q| / max |q| per tensor

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler as torchs
 from torch.optim.swa_utils import SWALR
+
 from torch_cases import PAIRS, STEPS, Case, difference, number, walk
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -43,6 +43,11 @@ def distance(p, g, d=Slot(start=1.0, shape="number"), count=Slot(shape="number")
     return p - lr / count * g / d, d, count
 
 
+def needs_the_old_slot_later(p, g, m, *, t, lr=0.1):
+    d = g - m
+    return p - lr * d / norm(d), m + 0.5 * g
+
+
 def names(nodes):
     return {node.name for node in nodes}
 
@@ -114,7 +119,8 @@ def test_what_a_matrix_operation_takes_is_in_memory():
 
 
 def test_every_value_is_computed_before_it_is_used():
-    for rule in (lamb_like, clipped, muon_like, rotated, distance, *map(rules.find, rules.names())):
+    house = map(rules.find, rules.names())
+    for rule in (lamb_like, clipped, muon_like, rotated, distance, needs_the_old_slot_later, *house):
         graph = trace(rule)
         in_memory = set(graph.inputs.values())
         for kernel in graph.passes:
@@ -131,6 +137,12 @@ def test_every_value_is_computed_before_it_is_used():
                 if node in kernel.writes and node is not graph.inputs[name]:
                     in_memory.discard(graph.inputs[name])
         assert {n for n in graph.outputs.values() if n.stage == "element"} <= in_memory
+
+
+def test_what_cannot_be_computed_again_is_kept():
+    first, second = trace(needs_the_old_slot_later).kernels
+    assert len(first.writes) == 2  # the new m, and the direction made of the old one
+    assert set(second.reads) - {trace(needs_the_old_slot_later).inputs["p"]} < set(first.writes)
 
 
 def test_one_number_slots_live_on_the_host_unless_a_cut_feeds_them():

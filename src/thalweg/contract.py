@@ -2,9 +2,9 @@
 
 The house's tests run them over every file in rules/; `check` runs them over a rule of your own.
 
-    >>> def halving(p, g, *, t, lr=0.1):
-    ...     return p - lr / 2**t * g
-    >>> [promise for promise, broken in check(halving).items() if broken]
+    >>> def slowing(p, g, *, t, lr=0.1):
+    ...     return p - lr / (1 + 0.01 * t) * g
+    >>> [promise for promise, broken in check(slowing).items() if broken]
     []
 """
 
@@ -20,7 +20,7 @@ import torch
 
 from thalweg.card import Bowl, card_of
 from thalweg.claims import CLAIMS
-from thalweg.engine import batched, eager, foreach
+from thalweg.engine import batched, build, cpu, eager, foreach
 from thalweg.engine.cell import Cell, start
 from thalweg.engine.trace import trace
 from thalweg.optimizer import door_arguments, optimizer
@@ -165,17 +165,31 @@ def _before_and_after(rule: Rule, hyper: dict[str, Any]) -> tuple[list[Cell], li
     return before, after
 
 
+def engines(rule: Rule, hyper: dict[str, Any]) -> dict[str, Any]:
+    """The engines beside eager that run this rule on this machine."""
+    found: dict[str, Any] = {"foreach": foreach}
+    try:
+        build.compiler()
+    except build.NoCompiler:
+        return found
+    return {**found, "cpu": cpu} if cpu.has_kernels(trace(rule, **hyper)) else found
+
+
 def engines_agree_with_eager(rule: Rule) -> None:
     """Every engine walks eager's path, for every flag and dtype."""
     for hyper in settings_of(rule):
         for dtype in DTYPES:
             p, grads = beginning((3, 2), dtype), gradients((3, 2), STEPS, dtype)
             path = walk(rule, hyper, p, grads)[-1]
-            listed = walk(rule, hyper, p, grads, foreach)[-1]
-            pairs = [("p", path.p, listed.p), *((n, path.slots[n], listed.slots[n]) for n in path.slots)]
-            for name, a, b in pairs:
-                tolerance = 8 * STEPS * torch.finfo(dtype).eps
-                expect(_far(b, a) <= tolerance, f"foreach differs from eager in {name}, {dtype}, with {hyper}")
+            for engine_name, engine in engines(rule, hyper).items():
+                other = walk(rule, hyper, p, grads, engine)[-1]
+                pairs = [("p", path.p, other.p), *((n, path.slots[n], other.slots[n]) for n in path.slots)]
+                for name, a, b in pairs:
+                    tolerance = 8 * STEPS * torch.finfo(dtype).eps
+                    expect(
+                        _far(b, a) <= tolerance,
+                        f"{engine_name} differs from eager in {name} by {_far(b, a):.1e}, {dtype}, with {hyper}",
+                    )
 
 
 def member_k_is_its_own_run(rule: Rule) -> None:

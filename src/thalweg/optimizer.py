@@ -149,6 +149,7 @@ class Optimizer(torch.optim.Optimizer):
             ValueError: a setting out of its range; a parameter that appears twice.
         """
         if isinstance(param_group, dict) and "params" in param_group:
+            param_group = dict(param_group)  # torch would write every setting into the caller's own
             self._check_group(param_group)
         super().add_param_group(param_group)
 
@@ -157,7 +158,8 @@ class Optimizer(torch.optim.Optimizer):
         known |= {"params", "param_names", *FROM_SCHEDULERS, *self.defaults}
         for name in param_group:
             if name not in known:
-                raise TypeError(f"{type(self).__name__} has no setting {name!r}.{did_you_mean(name, known)}")
+                near = did_you_mean(name, known - {*FROM_SCHEDULERS})
+                raise TypeError(f"{type(self).__name__} has no setting {name!r}.{near}")
         group = {**self.defaults, **param_group}
         self._check_settings(group)
         if not isinstance(param_group["params"], torch.Tensor | set):
@@ -364,6 +366,7 @@ def optimizer(rule: Rule) -> type[Any]:
         >>> p.data
         tensor([0.7500])
     """
+    signature_of(rule)  # refuses what is no rule
     card = card_of(rule)
     if card is not None and rule.__module__.startswith("thalweg.rules."):
         return _HOUSE[card.title]

@@ -41,7 +41,7 @@ class Adadelta(Optimizer):
         torch: the defaults.
         keras: lr=0.001, rho=0.95, eps=1e-07.
         optax: the defaults.
-        paper: the defaults.
+        paper: rho=0.95.
         lecture, formula: eps_inside_root=False.
         lecture, code: eps=1e-05.
         Keras' default lr of 0.001 makes it a thousand times slower than the paper's 1. The lecture prints
@@ -203,14 +203,16 @@ class Adam(Optimizer):
 
     Conventions:
         torch: the defaults.
+        torch, SparseAdam: eps_hat=True.
         paper: the defaults.
         keras: eps=1e-07, eps_hat=True.
         optax: the defaults.
         optax, amsgrad: amsgrad=True, max_of_corrected=True.
         lecture: the defaults.
-        The lecture's second correction is printed with beta1; it is beta2, as here. Keras adds eps before
-        the correction ('epsilon hat'). torch takes AMSGrad's maximum of the uncorrected v, optax of the
-        corrected; optax has eps_root for a second eps inside the root.
+        The lecture's second correction is printed with beta1; it is beta2, as here. Keras and torch's
+        SparseAdam add eps before the correction ('epsilon hat'); Keras' weight_decay is decoupled. torch
+        takes AMSGrad's maximum of the uncorrected v, optax of the corrected; optax has eps_root for a
+        second eps inside the root.
 
     Raises:
         TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.
@@ -302,8 +304,8 @@ class AdamW(Optimizer):
         paper: the defaults.
         keras: eps=1e-07, eps_hat=True, weight_decay=0.004.
         optax: weight_decay=0.0001.
-        optax, amsgrad: amsgrad=True, max_of_corrected=True, weight_decay=0.0001.
-        All multiply the decay by lr; the defaults of weight_decay differ by a factor of 100.
+        torch, Keras and optax multiply the decay by lr, with defaults that differ by a factor of 100. The
+        paper's lambda is multiplied by its schedule but not by lr: give lambda / lr.
 
     Raises:
         TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.
@@ -472,8 +474,9 @@ class NAdam(Optimizer):
     Conventions:
         torch: the defaults.
         keras: lr=0.001, eps=1e-07, momentum_decay=1.0.
-        optax: lr=0.001, momentum_schedule=False.
-        The schedule is 0.96^(t * momentum_decay): torch has 0.004, Keras 1. optax has no schedule.
+        optax: momentum_schedule=False.
+        The schedule is 0.96^(t * momentum_decay): torch has 0.004, Keras 1, whose weight_decay is
+        decoupled. optax has no schedule.
 
     Raises:
         TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.
@@ -633,10 +636,10 @@ class RMSprop(Optimizer):
         optax: alpha=0.9, eps_inside_root=True, lr_in_velocity=True.
         tensorflow 1: alpha=0.9, eps=1e-10, eps_inside_root=True, initial_accumulator_value=1.0,
             lr_in_velocity=True.
-        lecture, weighted average: lr=0.001, alpha=0.95, eps_inside_root=True.
+        lecture, weighted average: alpha=0.95, eps_inside_root=True.
         lecture, bias-corrected: bias_correction=True.
         torch: eps outside the root, momentum over steps before lr. Keras and optax: inside, and lr inside
-        the velocity. The lecture has both roots.
+        the velocity. The lecture has both roots. optax's nesterov has no counterpart here.
 
     Raises:
         TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.
@@ -721,7 +724,8 @@ class SGD(Optimizer):
         keras: lr=0.01.
         optax: the defaults.
         lecture: the defaults.
-        Every library agrees; only the default lr differs.
+        Every library agrees; only the default lr differs, and Keras' weight_decay is decoupled (in all of
+        its optimizers).
 
     Raises:
         TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.

@@ -33,6 +33,15 @@ static inline void keep(bf16* to, float x) {  // to the nearest, ties to even; a
     to->bits = x != x ? (u16)0x7fc0 : (u16)rounded;
 }
 
+// Count a step: every counter must stand where the caller believes, and is then moved on.
+template <class T> static inline int64_t counted(int64_t n, void* const* counters, double before) {
+    for (int64_t k = 0; k < n; ++k) if ((double)*(T*)counters[k] != before) return 0;
+    for (int64_t k = 0; k < n; ++k) *(T*)counters[k] = (T)(before + 1);
+    return 1;
+}
+extern "C" int64_t count_float(int64_t n, void* const* counters, double before) { return counted<float>(n, counters, before); }
+extern "C" int64_t count_double(int64_t n, void* const* counters, double before) { return counted<double>(n, counters, before); }
+
 template <class T> static inline T sign_of(T x) { return x != x ? x : (T)((x > 0) - (x < 0)); }
 template <class T> static inline T smaller(T a, T b) { return a != a || a < b ? a : b; }
 template <class T> static inline T larger(T a, T b) { return a != a || a > b ? a : b; }
@@ -61,7 +70,7 @@ class Printed:
 
     name: str
     source: str
-    columns: tuple[Node, ...]  # tensors, in the order of the pointer table
+    columns: tuple[str, ...]  # p, g, slots and temporaries, in the order of the pointer table
     scalars: tuple[Node, ...]  # the same for all tensors of a call
     numbers: tuple[Node, ...]  # one per tensor
     sums: tuple[Node, ...]  # the cuts whose partial sums it returns
@@ -83,71 +92,73 @@ def print_kernels(graph: Graph, memory: Mapping[str, str], real: str) -> tuple[s
 
 
 def _kernel(graph: Graph, kernel: Kernel, name: str, memory: Mapping[str, str], real: str) -> Printed:
-    home = {graph.inputs[slot]: slot for slot in ("p", "g", *graph.slots)}
-    written = {node: slot for slot, node in graph.outputs.items() if node in kernel.writes}
-    columns: dict[str, int] = {}  # memory is a slot's, whether its old value is read or its new one written
-    nodes: list[Node] = []
-    stored = {**home, **{node: slot for slot, node in graph.outputs.items() if node not in home}}
-    for node in (*kernel.reads, *kernel.writes):
-        place = stored.get(node) or f"temporary{id(node)}"
-        if place not in columns:
-            columns[place] = len(columns)
-            nodes.append(node)
-    outside = [arg for n in (*kernel.body, *kernel.cuts) for arg in n.args if arg.stage != "element"]
-    outside += [n for n in kernel.writes if n.stage != "element"]
-    scalars = list(dict.fromkeys(n for n in outside if n.stage == "host" and n.op != "constant"))
-    numbers = list(dict.fromkeys(n for n in outside if n.stage == "number"))
+    writes = _writes(graph, kernel)
+    reads = {node: _place(graph, node) for node in kernel.reads}
+    columns = tuple(dict.fromkeys([*reads.values(), *(place for place, _ in writes)]))
+    outside = [arg for n in (*kernel.body, *kernel.cuts) for arg in n.args] + [n for _, n in writes]
+    scalars = tuple(dict.fromkeys(n for n in outside if n.stage == "host" and n.op != "constant"))
+    numbers = tuple(dict.fromkeys(n for n in outside if n.stage == "number"))
     names = {n: f"s{i}" for i, n in enumerate(scalars)} | {n: f"n{i}" for i, n in enumerate(numbers)}
 
-    def type_of(node: Node) -> str:
-        return MEMORY[memory[stored[node]]] if node in stored else real
-
-    def column(node: Node) -> int:
-        return columns[stored.get(node) or f"temporary{id(node)}"]
-
     def value(node: Node) -> str:
-        if node.op == "constant":
-            return f"(real){float(node.value or 0)!r}" if node.value is not None else "(real)0"
-        return names[node]
+        return f"(real){float(node.value or 0)!r}" if node.op == "constant" else names[node]
 
     lines = [
         f'extern "C" void {name}(int64_t begin, int64_t end, int64_t tensors, const int64_t* ends,',
         "        void* const* table, const double* scalars, const double* numbers, double* sums) {",
         f"    typedef {real} real;",
     ]
-    lines += [f"    const {_scalar_type(n)} s{i} = ({_scalar_type(n)})scalars[{i}];" for i, n in enumerate(scalars)]
+    lines += [f"    const {_type(n)} s{i} = ({_type(n)})scalars[{i}];" for i, n in enumerate(scalars)]
     lines += [
         "    for (int64_t k = 0; k < tensors; ++k) {",
         "        int64_t from = k ? ends[k - 1] : 0;",
         "        int64_t i0 = (begin > from ? begin : from) - from, i1 = (end < ends[k] ? end : ends[k]) - from;",
         "        if (i0 >= i1) continue;",
     ]
-    for node in nodes:
-        c = column(node)
-        lines.append(f"        {type_of(node)}* __restrict x{c} = ({type_of(node)}*)table[k * {len(columns)} + {c}];")
-    lines += [f"        const real n{i} = (real)numbers[k * {len(numbers)} + {i}];" for i in range(len(numbers))]
+    for c, place in enumerate(columns):
+        kind = MEMORY[memory[place]] if place in memory else real
+        lines.append(f"        {kind}* __restrict x{c} = ({kind}*)table[k * {len(columns)} + {c}];")
+    lines += [f"        const {_type(n)} n{i} = ({_type(n)})numbers[k * {len(numbers)} + {i}];" for i, n in enumerate(numbers)]
     lines += [f"        double sum{j} = 0;" for j in range(len(kernel.cuts))]
     lines.append("        for (int64_t i = i0; i < i1; ++i) {")
-    for node in kernel.reads:
-        names[node] = f"r{len(names)}"
-        lines.append(f"            const real {names[node]} = (real)load(x{column(node)}[i]);")
-    for node in kernel.body:
-        names[node] = f"v{len(names)}"
-        kind = "bool" if node.op in BOOLEAN else "real"
-        lines.append(f"            const {kind} {names[node]} = {_operation(node, [value(a) for a in node.args])};")
-    for node in kernel.writes:
-        lines.append(f"            keep(&x{column(node)}[i], {value(node)});")
+    for i, (node, place) in enumerate(reads.items()):
+        names[node] = f"r{i}"
+        lines.append(f"            const real r{i} = (real)load(x{columns.index(place)}[i]);")
+    for i, node in enumerate(kernel.body):
+        names[node] = f"v{i}"
+        lines.append(f"            const {_type(node)} v{i} = {_operation(node, [value(a) for a in node.args])};")
+    for place, node in writes:
+        lines.append(f"            keep(&x{columns.index(place)}[i], {value(node)});")
     for j, cut in enumerate(kernel.cuts):
         x = value(cut.args[0])
         lines.append(f"            sum{j} += {f'(double){x} * {x}' if cut.op == 'norm' else f'(double){x}'};")
     lines.append("        }")
     lines += [f"        sums[k * {len(kernel.cuts)} + {j}] += sum{j};" for j in range(len(kernel.cuts))]
     lines += ["    }", "}"]
-    assert set(written.values()) <= set(columns)
-    return Printed(name, "\n".join(lines) + "\n", tuple(nodes), tuple(scalars), tuple(numbers), kernel.cuts)
+    return Printed(name, "\n".join(lines) + "\n", columns, scalars, numbers, kernel.cuts)
 
 
-def _scalar_type(node: Node) -> str:
+def _place(graph: Graph, node: Node) -> str:
+    """Where a value lies in memory: in p, g or a slot (old or new), or in a temporary."""
+    for name in ("p", "g", *graph.slots):
+        if node is graph.inputs[name]:
+            return name
+    for name, output in graph.outputs.items():
+        if node is output:
+            return name
+    return f"temporary {graph.nodes.index(node)}"
+
+
+def _writes(graph: Graph, kernel: Kernel) -> list[tuple[str, Node]]:
+    """What goes where: new values into p and the slots (one may go into several), the rest into temporaries."""
+    writes = []
+    for node in kernel.writes:
+        slots = [name for name, output in graph.outputs.items() if output is node]
+        writes += [(place, node) for place in slots or [_place(graph, node)]]
+    return writes
+
+
+def _type(node: Node) -> str:
     return "bool" if node.op in BOOLEAN else "real"
 
 

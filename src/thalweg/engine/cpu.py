@@ -39,6 +39,11 @@ class Program:
             function.argtypes = [integer, integer, integer, *[pointer] * 5]
             function.restype = None
             self.functions.append(function)
+        self.counts = []
+        for name in ("count_float", "count_double"):
+            count = getattr(library, name)
+            count.argtypes, count.restype = [integer, pointer, ctypes.c_double], integer
+            self.counts.append(count)
 
     def run(self, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
         """Update the cells in place; all have the same t, which is that of the call."""
@@ -52,15 +57,12 @@ class Program:
         per_tensor: list[dict[Node, Any]] = [_numbers(graph, cell, known) for cell in cells]
         ends = list(accumulate(cell.p.numel() for cell in cells))
         ends_array = (ctypes.c_int64 * len(cells))(*ends)
-        memory = [_memory(graph, cell) for cell in cells]
-        spare: dict[tuple[int, Node], torch.Tensor] = {}
+        spare: dict[tuple[int, str], torch.Tensor] = {}
         for function, kernel in zip(self.functions, self.kernels, strict=True):
             if kernel.numbers:
                 for values in per_tensor:
                     _evaluate_numbers(kernel.numbers, values)
-            table = [
-                _pointer(node, memory[k], cell, spare, k) for k, cell in enumerate(cells) for node in kernel.columns
-            ]
+            table = [_pointer(place, cell, spare, k) for k, cell in enumerate(cells) for place in kernel.columns]
             scalars = [float(per_tensor[0][n]) for n in kernel.scalars]
             numbers = [float(values[n]) for values in per_tensor for n in kernel.numbers]
             sums = _launch(function, kernel, ends_array, ends[-1], len(cells), table, scalars, numbers)
@@ -97,22 +99,15 @@ def _evaluate_numbers(nodes: Sequence[Node], values: dict[Node, Any]) -> None:
             values[node] = node.value if node.op == "constant" else evaluate(node, [values[a] for a in node.args])
 
 
-def _memory(graph: Graph, cell: Cell) -> dict[Node, torch.Tensor]:
-    tensors: dict[Node, torch.Tensor] = {graph.inputs["g"]: cell.g}
-    for name, tensor in (("p", cell.p), *cell.slots.items()):
-        tensors[graph.inputs[name]] = tensors[graph.outputs[name]] = tensor
-    return tensors
-
-
-def _pointer(
-    node: Node, memory: dict[Node, torch.Tensor], cell: Cell, spare: dict[tuple[int, Node], torch.Tensor], k: int
-) -> int:
-    if node in memory:
-        return memory[node].data_ptr()
-    if (k, node) not in spare:  # a temporary between two kernels
+def _pointer(place: str, cell: Cell, spare: dict[tuple[int, str], torch.Tensor], k: int) -> int:
+    if place in ("p", "g"):
+        return (cell.p if place == "p" else cell.g).data_ptr()
+    if place in cell.slots:
+        return cell.slots[place].data_ptr()
+    if (k, place) not in spare:  # a temporary between two kernels
         wide = torch.float64 if cell.p.dtype is torch.float64 else torch.float32
-        spare[k, node] = torch.empty(cell.p.numel(), dtype=wide)
-    return spare[k, node].data_ptr()
+        spare[k, place] = torch.empty(cell.p.numel(), dtype=wide)
+    return spare[k, place].data_ptr()
 
 
 @functools.cache
@@ -129,18 +124,31 @@ def _launch(
     scalar_array = (ctypes.c_double * max(1, len(scalars)))(*scalars)
     number_array = (ctypes.c_double * max(1, len(numbers)))(*numbers)
     width = tensors * len(kernel.sums)
+    sums = split(function, total, tensors, ends, table_array, scalar_array, number_array, width)
+    return [sum(column) for column in zip(*sums, strict=True)][:width]
+
+
+def split(
+    function: Any, total: int, tensors: int, ends: Any, table: Any, scalars: Any, numbers: Any, width: int = 0
+) -> list[Any]:
+    """Call a kernel on all elements: in this thread, or in as many as torch uses, cut by elements.
+
+    Returns the sums of each part, `width` of them.
+    """
     parts = max(1, min(torch.get_num_threads(), total // ELEMENTS_PER_THREAD))
-    edges = [total * part // parts for part in range(parts + 1)]
     sums = [(ctypes.c_double * max(1, width))() for _ in range(parts)]
-
-    def part(i: int) -> None:
-        function(edges[i], edges[i + 1], tensors, ends, table_array, scalar_array, number_array, sums[i])
-
-    others = [_pool(torch.get_num_threads()).submit(part, i) for i in range(1, parts)]
-    part(0)
+    if parts == 1:
+        function(0, total, tensors, ends, table, scalars, numbers, sums[0])
+        return sums
+    edges = [total * part // parts for part in range(parts + 1)]
+    others = [
+        _pool(parts - 1).submit(function, edges[i], edges[i + 1], tensors, ends, table, scalars, numbers, sums[i])
+        for i in range(1, parts)
+    ]
+    function(0, edges[1], tensors, ends, table, scalars, numbers, sums[0])
     for other in others:
         other.result()
-    return [sum(column) for column in zip(*sums, strict=True)][:width]
+    return sums
 
 
 @functools.lru_cache(maxsize=512)
@@ -149,12 +157,15 @@ def program(graph: Graph, memory: tuple[tuple[str, str], ...]) -> Program:
     return Program(graph, memory)
 
 
+def has_kernels(graph: Graph) -> bool:
+    """Whether all of the graph can be printed: matrix operations cannot."""
+    return not any(n.op in (*ops.MATRIX, "item") for n in graph.nodes)
+
+
 def can_run(graph: Graph, cell: Cell) -> bool:
     """Whether this engine can update the cell in place: on the CPU, dense, contiguous, a known type."""
     tensors = [cell.p, cell.g, *(s for s in cell.slots.values() if s.ndim or not cell.p.ndim)]
-    if any(kernel.idle for kernel in graph.passes) or any(n.op in ops.MATRIX for n in graph.nodes):
-        return False
-    return all(
+    return has_kernels(graph) and all(
         x.device.type == "cpu" and x.is_contiguous() and _name(x.dtype) in MEMORY and x.layout is torch.strided
         for x in tensors
     )
@@ -162,6 +173,12 @@ def can_run(graph: Graph, cell: Cell) -> bool:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def memory_of(graph: Graph, cell: Cell) -> tuple[tuple[str, str], ...]:
+    """The memory types of a cell's tensors: with the graph, what its kernels are compiled for."""
+    slots = [(n, _name(s.dtype)) for n, s in cell.slots.items() if graph.inputs[n].stage == "element"]
+    return ("p", _name(cell.p.dtype)), ("g", _name(cell.g.dtype)), *slots
 
 
 def update(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
@@ -176,10 +193,8 @@ def update(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
     numbers = {name: float(hyper[name]) for name in signature_of(rule).numbers}
     groups: dict[Any, list[Cell]] = defaultdict(list)
     for cell in cells:
-        memory = [("p", _name(cell.p.dtype)), ("g", _name(cell.g.dtype))]
-        memory += [(n, _name(s.dtype)) for n, s in cell.slots.items() if graph.inputs[n].stage == "element"]
         shared = tuple(float(s) for n, s in cell.slots.items() if graph.inputs[n].stage == "host")
-        groups[cell.t, tuple(memory), shared].append(cell)
+        groups[cell.t, memory_of(graph, cell), shared].append(cell)
     for (_, memory, _), same in groups.items():
         program(graph, memory).run(same, numbers)
 

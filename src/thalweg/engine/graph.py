@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -163,63 +163,64 @@ def evaluate(node: Node, args: list[Any]) -> Any:
 
 
 def _cut(graph: Graph) -> Iterator[Kernel]:
-    last = max((n.level for n in graph.nodes), default=0)
-    outputs = {node: name for name, node in graph.outputs.items() if node.stage == "element"}
-    old = {graph.inputs[name]: graph.outputs[name] for name in ("p", *graph.slots)}
-    temporaries: set[Node] = set()
-    plans: list[tuple[list[Node], dict[Node, None], list[Node]]] = []
-    for level in range(last + 1):
-        cuts = [n for n in graph.nodes if n.op in CUTS and max(a.level for a in n.args) == level]
-        targets = [a for n in cuts for a in n.args] + [n for n in outputs if n.level == level]
-        kept = [a for n in cuts if n.op in ops.MATRIX for a in n.args if a.op != "input"]
-        temporaries.update(a for a in kept if a.level == level and a not in outputs and a.op not in CUTS)
-        reads: dict[Node, None] = {}
-        body: list[Node] = []
-        _need(targets, level, graph, outputs, old, temporaries, reads, body)
-        plans.append((cuts, reads, body))
-    for level, (cuts, reads, body) in enumerate(plans):
-        numbers = [n for n in graph.nodes if n.stage == "number" and n.level == level and n.op not in CUTS and n.args]
-        writes = [n for n in body if n in temporaries and n.level == level]
-        writes += [n for n in outputs if n.level == level and n not in writes]
-        if body or writes or cuts:
-            ordered = sorted(reads, key=graph.nodes.index)
-            yield Kernel(tuple(numbers), tuple(ordered), tuple(body), tuple(writes), tuple(cuts))
+    """The passes, level by level: level k is what lies behind k cuts."""
+    levels = range(max((n.level for n in graph.nodes), default=0) + 1)
+    outputs = dict.fromkeys(node for node in graph.outputs.values() if node.stage == "element")
+    cuts = [[n for n in graph.nodes if n.op in CUTS and max(a.level for a in n.args) == level] for level in levels]
+    matrices = {a for n in graph.nodes if n.op in ops.MATRIX for a in n.args}  # these read whole tensors
+    temporaries = {a for a in matrices if a.op not in (*CUTS, "input", "item") and a not in outputs}
+    while True:  # a temporary that a later level turns out to need is a target of its own level
+        found: set[Node] = set()
+        plans = []
+        for level in levels:
+            targets = [a for n in cuts[level] for a in n.args]
+            targets += _kept(graph, level, outputs, temporaries)
+            plans.append(_Pass(graph, level, {*outputs, *temporaries}, found).need(targets))
+        if found <= temporaries:
+            break
+        temporaries |= found
+    for level, plan in zip(levels, plans, strict=True):
+        numbers = [n for n in graph.nodes if n.level == level and n.stage == "number" and n.args and n.op not in CUTS]
+        writes = _kept(graph, level, outputs, temporaries)
+        if plan.body or writes or cuts[level]:
+            reads = sorted(plan.reads, key=graph.nodes.index)
+            yield Kernel(tuple(numbers), tuple(reads), tuple(plan.body), tuple(writes), tuple(cuts[level]))
 
 
-def _need(
-    targets: list[Node],
-    level: int,
-    graph: Graph,
-    outputs: Mapping[Node, str],
-    old: Mapping[Node, Node],
-    temporaries: set[Node],
-    reads: dict[Node, None],
-    body: list[Node],
-) -> None:
-    """Fill `reads` and `body` with what a kernel needs; what an earlier one must keep is a temporary."""
+def _kept(graph: Graph, level: int, outputs: Iterable[Node], temporaries: set[Node]) -> list[Node]:
+    """What a level writes: the outputs in the rule's order, then what later levels need."""
+    return [n for n in outputs if n.level == level] + [n for n in graph.nodes if n.level == level and n in temporaries]
 
-    def in_memory(n: Node) -> bool:
-        if n.op == "input":  # the old value is there until a kernel before this one writes the new
-            return n not in old or old[n] is n or old[n].level >= level
-        if n.op in CUTS or n.op == "item":
+
+class _Pass:
+    """What one level needs: what it reads, and what it computes, again where that is possible."""
+
+    def __init__(self, graph: Graph, level: int, stored: set[Node], found: set[Node]):
+        self.old = {graph.inputs[name]: graph.outputs[name] for name in ("p", *graph.slots)}
+        self.level, self.stored, self.found = level, stored, found
+        self.reads: dict[Node, None] = {}
+        self.body: list[Node] = []
+
+    def in_memory(self, n: Node) -> bool:
+        if n.op == "input":  # the old value is there until a pass before this one writes the new
+            return n not in self.old or self.old[n] is n or self.old[n].level >= self.level
+        return n.op in CUTS or n.op == "item" or (n.level < self.level and n in self.stored)
+
+    def reachable(self, n: Node) -> bool:
+        if n.stage != "element" or self.in_memory(n):
             return True
-        return n.level < level and (n in outputs or n in temporaries)
+        return n.op != "input" and all(self.reachable(a) for a in n.args)
 
-    def reachable(n: Node) -> bool:
-        return n.stage != "element" or in_memory(n) or (n.op != "input" and all(reachable(a) for a in n.args))
-
-    def visit(n: Node) -> None:
-        if n.stage != "element" or n in reads or n in body:
-            return
-        if in_memory(n):
-            reads[n] = None
-        elif n.level < level and not reachable(n):
-            temporaries.add(n)
-            reads[n] = None
-        else:
-            for arg in n.args:
-                visit(arg)
-            body.append(n)
-
-    for target in targets:
-        visit(target)
+    def need(self, targets: Iterable[Node]) -> _Pass:
+        for n in targets:
+            if n.stage != "element" or n in self.reads or n in self.body:
+                continue
+            if self.in_memory(n):
+                self.reads[n] = None
+            elif n.level < self.level and not self.reachable(n):
+                self.found.add(n)
+                self.reads[n] = None
+            else:
+                self.need(n.args)
+                self.body.append(n)
+        return self

@@ -73,7 +73,7 @@ def decide(
     """Compare the leader with every rival on the seeds that both ran.
 
     Two-sided paired t tests at a familywise `alpha`, Holm-adjusted over the rivals. A rival is beaten when its
-    interval excludes 0 ("better"), and tied when the interval lies within the margin: a difference known to be
+    interval excludes 0 on the leader's side ("better"), and tied when the interval lies within the margin: a difference known to be
     too small to matter is a tie even where it is known not to be 0. All beaten: a winner. None undecided, but
     some tied: a practical tie. A standard deviation is never taken below the metric's grain (the smallest gap
     between distinct values seen): equal differences of accuracies are not certainty.
@@ -97,29 +97,42 @@ def decide(
     if leader is None:
         return Decision("undecided", None, None, 0, margin, spread, alpha, None, (), notes)
     n = len(values[leader])
-    rivals = [name for name in values if name != leader]
-    differences = {name: _differences(values[leader], values[name]) for name in rivals}
-    rivals = [name for name in rivals if len(differences[name]) >= 2]
-    if not rivals:
+    differences = {name: _differences(values[leader], values[name]) for name in values if name != leader}
+    differences = {name: d for name, d in differences.items() if len(d) >= 2}
+    if not differences:
         return Decision("undecided", leader, leader, n, margin, spread, alpha, None, (), notes)
-    ps = [statistics.t_test(differences[name], grain) for name in rivals]
-    adjusted, levels = statistics.holm(ps), statistics.holm_levels(ps, alpha)
-    comparisons = []
-    for name, p, p_holm, level in zip(rivals, ps, adjusted, levels, strict=True):
-        d = differences[name]
-        low, high = statistics.t_interval(d, level, grain)
-        verdict = "tie" if -margin <= low and high <= margin else "better" if p_holm < alpha else "undecided"
-        comparisons.append(Comparison(name, statistics.mean(d), low, high, p, p_holm, len(d), verdict))
-    comparisons.sort(key=lambda c: abs(c.difference))
-    verdicts = {c.verdict for c in comparisons}
-    outcome = "undecided" if "undecided" in verdicts else "practical tie" if "tie" in verdicts else "winner"
-    tied = [leader, *(c.rival for c in comparisons if c.verdict == "tie" and c.rival not in failed)]
-    recommended = next((name for name in preference if name in tied), leader) if outcome == "practical tie" else leader
+    comparisons = _compared(differences, mode, alpha, margin, grain)
     seen = max(
-        statistics.detectable(max(statistics.sd(d), grain), len(d), alpha / len(rivals))
-        for d in (differences[name] for name in rivals)
+        statistics.detectable(max(statistics.sd(d), grain), len(d), alpha / len(differences))
+        for d in differences.values()
     )
-    return Decision(outcome, leader, recommended, n, margin, spread, alpha, seen, tuple(comparisons), notes)
+    verdicts = {c.verdict for c in comparisons}
+    outcome, recommended = "winner", leader
+    if "undecided" in verdicts:
+        outcome = "undecided"
+    elif "tie" in verdicts:
+        outcome = "practical tie"
+        tied = {leader, *(c.rival for c in comparisons if c.verdict == "tie")} - set(failed)
+        recommended = next((name for name in preference if name in tied), leader)
+    return Decision(outcome, leader, recommended, n, margin, spread, alpha, seen, comparisons, notes)
+
+
+def _compared(
+    differences: Mapping[str, list[float]], mode: Mode, alpha: float, margin: float, grain: float
+) -> tuple[Comparison, ...]:
+    """The leader's differences to each rival, tested together; the closest rival first."""
+    sign = 1 if mode == "max" else -1
+    ps = [statistics.t_test(d, grain) for d in differences.values()]
+    judged = zip(ps, statistics.holm(ps), statistics.holm_levels(ps, alpha), strict=True)
+    comparisons = []
+    for (rival, d), (p, p_holm, level) in zip(differences.items(), judged, strict=True):
+        mean, (low, high) = statistics.mean(d), statistics.t_interval(d, level, grain)
+        if -margin <= low and high <= margin:
+            verdict = "tie"
+        else:
+            verdict = "better" if sign * mean > 0 and p_holm < alpha else "undecided"
+        comparisons.append(Comparison(rival, mean, low, high, p, p_holm, len(d), verdict))
+    return tuple(sorted(comparisons, key=lambda c: abs(c.difference)))
 
 
 def _leader(values: Values, mode: Mode, failed: set[str]) -> str | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
 from typing import Literal
+
+import numpy as np
 
 from thalweg.extras import require
 
@@ -105,17 +108,26 @@ def detectable(spread: float, n: int, alpha: float, power: float = 0.8) -> float
     `spread` is the standard deviation of the differences; the answer is in its units, exact under normal
     differences (noncentral t, both tails).
     """
-    stats = require("scipy.stats")
-    root, freedom, critical = math.sqrt(n), n - 1, _t(1 - alpha / 2, n - 1)
+    return spread * _detectable_effect(n, alpha, power)
 
-    def found(effect: float) -> float:  # effect in units of the spread
-        t = stats.nct(freedom, effect * root)
-        return t.sf(critical) + t.cdf(-critical)
+
+@functools.cache
+def _detectable_effect(n: int, alpha: float, power: float) -> float:
+    stats = require("scipy.stats")
+    root, critical = math.sqrt(n), _t(1 - alpha / 2, n - 1)
+    # The noncentral t by its definition, averaged over quantiles of the sample's spread: scipy.stats.nct is NaN
+    # in places that are met here (n = 20, alpha = 0.01).
+    shares = (np.arange(4000) + 0.5) / 4000
+    threshold = critical * np.sqrt(stats.chi2.ppf(shares, n - 1) / (n - 1))
+
+    def found(effect: float) -> float:
+        above, below = stats.norm.sf(threshold - effect * root), stats.norm.cdf(-threshold - effect * root)
+        return float(np.mean(above + below))
 
     high = (critical + 2) / root
     while found(high) < power:
         high *= 1.5
-    return spread * float(require("scipy.optimize").brentq(lambda effect: found(effect) - power, 0, high))
+    return float(require("scipy.optimize").brentq(lambda effect: found(effect) - power, 0, high))
 
 
 def expected_best(values: Sequence[float], mode: Mode) -> list[float]:

@@ -6,6 +6,7 @@ Everything the lab runs goes through `train`, and so does the `winner.py` that i
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ Configure = Callable[[list[nn.Parameter], int], tuple[Any, Any]]
 
 CURVE_POINTS = 10  # besides the one before the first step
 LAST = 10  # losses that must all be above the first before a finite run counts as diverged
-CLEARLY = 0.1  # and the share by which the loss on the first batch must have risen
+CLEARLY = 0.1  # and the share of a usual loss by which that on the first batch must have risen
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ def train(task: Task, configure: Configure, *, seed: int, steps: int | None = No
     A run **diverges** when a loss, a parameter or the metric stops being finite (the loss is looked at in every
     step, the rest at every point of the curve; the run ends there), or when it ends clearly above its start:
     each of the last 10 training losses is above the first one, and the loss on the first batch, asked again
-    after the last step with the same random numbers, has risen by more than a tenth. The second condition
-    compares a batch with itself, so a learning rate too small to do anything is never taken for a divergence.
+    after the last step with the same random numbers, has risen by more than a tenth of itself and of the median
+    of those losses. The second condition compares a batch with itself, so a learning rate too small to do
+    anything is never taken for a divergence.
 
     torch's, NumPy's and Python's random streams are as before afterwards. Exceptions of the task are passed on.
 
@@ -118,7 +120,8 @@ def _walk(
         torch.set_rng_state(randomness)
         with torch.no_grad():
             again = task.loss(model.train(), first).item()
-        if not again <= losses[0] + CLEARLY * abs(losses[0]):
+        usual = max(abs(losses[0]), statistics.median(map(abs, losses[-LAST:])))
+        if not again <= losses[0] + CLEARLY * usual:
             return curve, steps, f"the loss on the first batch rose from {losses[0]:.4g} to {again:.4g}"
     return curve, steps, None
 

@@ -10,47 +10,53 @@ from thalweg.lab.protocol import Findings
 from thalweg.lab.task import Task
 
 
+BEGINS = {
+    "winner": "Winner",
+    "practical tie": "Practical tie",
+    "undecided": "Undecided",
+    "stopped": "Stopped early",
+}
+NOTHING = "n = 0, so there is no interval and no smallest detectable difference"
+
+
 def sentence(decision: Decision, task: Task, findings: Findings) -> str:
     """The verdict in one sentence, with its n, its interval and the smallest detectable difference."""
-    metric, leader = task.metric_name, decision.leader
+    return f"{BEGINS[decision.outcome]}: {_said(decision, task, findings)}."
+
+
+def _said(decision: Decision, task: Task, findings: Findings) -> str:
+    leader = decision.leader
     if leader is None:
-        begin = "Stopped early" if decision.outcome == "stopped" else "Undecided"
-        why = (
-            f"{len(findings.promoted)} confirmed, and each diverged on a fresh seed"
-            if findings.promoted
-            else "no run has ended without diverging"
-        )
-        return f"{begin}: {why} (n = 0, so there is no interval and no smallest detectable difference)."
+        confirmed = f"each of the {len(findings.promoted)} optimizers to be confirmed diverged on a fresh seed"
+        return f"{confirmed if findings.promoted else 'no run has ended without diverging'} ({NOTHING})"
+    values = [r.final for t, r in findings.done if t.optimizer == leader and r.final is not None]
     if decision.n == 0:
-        begin = "Stopped early" if decision.outcome == "stopped" else "Undecided"
-        value = max if task.mode == "max" else min
-        best = value(r.final for t, r in findings.done if t.optimizer == leader and r.final is not None)
-        return (
-            f"{begin}: {leader} has the best search value so far ({metric} {best:.4g}), but nothing is confirmed on "
-            "fresh seeds (n = 0, so there is no interval and no smallest detectable difference)."
-        )
-    values = [r.final for _, r in findings.of(leader, "confirmation") if r.final is not None]
-    at = f"{metric} {statistics.mean(values):.4g}"
+        best = f"{task.metric_name} {(max if task.mode == 'max' else min)(values):.4g}"
+        return f"{leader} has the best search value so far ({best}), but nothing is confirmed on fresh seeds ({NOTHING})"
+    fresh = [r.final for _, r in findings.of(leader, "confirmation") if r.final is not None]
+    at = f"{leader} ({task.metric_name} {statistics.mean(fresh):.4g})"
     if not decision.comparisons:
         return (
-            f"{'Stopped early' if decision.outcome == 'stopped' else 'Undecided'}: only {leader} could be confirmed "
-            f"({at}, n = {decision.n}), so there is no rival, no interval and no smallest detectable difference."
+            f"only {at} could be confirmed, n = {decision.n}, so there is no rival, no interval and no smallest "
+            "detectable difference"
         )
-    evidence = _evidence(decision)
-    closest = decision.comparisons[0]
-    if decision.outcome == "winner":
-        rivals = _listed([c.rival for c in decision.comparisons])
-        return f"Winner: {leader} ({at}) is better than {rivals}; {evidence}."
-    if decision.outcome == "practical tie":
-        tied = _listed([c.rival for c in decision.comparisons if c.verdict == "tie"])
-        return (
-            f"Practical tie: {leader} ({at}) and {tied} differ by no more than {decision.margin:.2g}, which does not "
-            f"matter; take {decision.recommended}, the cheapest and least lr-sensitive; {evidence}."
-        )
-    if decision.outcome == "stopped":
-        return f"Stopped early: {leader} ({at}) leads {closest.rival}, without a decision; {evidence}."
-    rivals = _listed([c.rival for c in decision.comparisons if c.verdict == "undecided"])
-    return f"Undecided: {leader} ({at}) leads, but cannot be told from {rivals}; {evidence}."
+    rivals = {
+        verdict: _listed([c.rival for c in decision.comparisons if c.verdict == verdict])
+        for verdict in ("better", "tie", "undecided")
+    }
+    match decision.outcome:
+        case "winner":
+            claim = f"{at} is better than {rivals['better']}"
+        case "practical tie":
+            claim = (
+                f"{at} and {rivals['tie']} differ by no more than {decision.margin:.2g}, which does not matter; take "
+                f"{decision.recommended}, the cheapest and least lr-sensitive"
+            )
+        case "stopped":
+            claim = f"{at} leads {decision.comparisons[0].rival}, without a decision"
+        case _:
+            claim = f"{at} leads, but cannot be told from {rivals['undecided']}"
+    return f"{claim}; {_evidence(decision)}"
 
 
 def _evidence(decision: Decision) -> str:
@@ -65,4 +71,4 @@ def _evidence(decision: Decision) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -15,11 +15,12 @@ Generated from the cards in `src/thalweg/rules/` by `scripts/generate.py`: edit 
 
 The same name means different arithmetic in different libraries. eps stands inside or outside a root, a
 velocity is a sum or an average, an accumulator starts at 0 or at 0.1. Here every such choice is an argument
-of the rule. The default is that of the class of the same name in `torch.optim`.
+of the rule. The default is that of the class of the same name in `torch.optim`; for Momentum and Nesterov it
+is `torch.optim.SGD` with its flags.
 
-Each line below is a call that reproduces one library, the paper, or the
-[lecture](lecture.md) that this toolkit began with. It writes out the
-settings that differ from our defaults. Where a line sets no `lr`, it keeps our default, or takes yours.
+Each call below reproduces one library, the paper, or the [lecture](lecture.md) that this toolkit began with.
+It writes out the settings that differ from our defaults. Where it sets no `lr`, it keeps our default, or
+takes yours.
 
 Import the package as `import thalweg as tw`; `params` is what `model.parameters()` gives."""
 
@@ -52,9 +53,9 @@ def conventions_page(cards: Mapping[str, Card]) -> str:
 
 
 def _arguments(used: set[str]) -> str:
-    """What the arguments mean that only some conventions set, and that are no plain numbers of every library."""
+    """What the arguments mean that the calls set."""
     words = [f"- `{name}`: {WORDS[name]}." for name in sorted(used & set(WORDS) - {"lr"})]
-    return "\n".join(["## The arguments that differ", "", *words]) if words else ""
+    return "\n".join(["## What the arguments mean", "", *words]) if words else ""
 
 
 def _section(card: Card) -> str:

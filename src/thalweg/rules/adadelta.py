@@ -47,7 +47,7 @@ card = Card(
         "torch": {},
         "keras": {"lr": 0.001, "rho": 0.95, "eps": 1e-7},
         "optax": {},
-        "paper": {},
+        "paper": {"rho": 0.95},
         "lecture, formula": {"eps_inside_root": False},
         "lecture, code": {"eps": 1e-5},
     },

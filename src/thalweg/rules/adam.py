@@ -68,15 +68,17 @@ card = Card(
     claims=frozenset({"scale-free", "first-step-is-lr"}),
     conventions={
         "torch": {},
+        "torch, SparseAdam": {"eps_hat": True},
         "paper": {},
         "keras": {"eps": 1e-7, "eps_hat": True},
         "optax": {},
         "optax, amsgrad": {"amsgrad": True, "max_of_corrected": True},
         "lecture": {},
     },
-    conventions_note="The lecture's second correction is printed with beta1; it is beta2, as here. Keras adds eps "
-    "before the correction ('epsilon hat'). torch takes AMSGrad's maximum of the uncorrected v, optax "
-    "of the corrected; optax has eps_root for a second eps inside the root.",
+    conventions_note="The lecture's second correction is printed with beta1; it is beta2, as here. Keras "
+    "and torch's SparseAdam add eps before the correction ('epsilon hat'); Keras' weight_decay is "
+    "decoupled. torch takes AMSGrad's maximum of the uncorrected v, optax of the corrected; optax has "
+    "eps_root for a second eps inside the root.",
     kin={
         "adamw": "with decoupled weight decay",
         "nadam": "with Nesterov's look ahead",

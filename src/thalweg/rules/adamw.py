@@ -54,9 +54,9 @@ card = Card(
         "paper": {},
         "keras": {"eps": 1e-7, "eps_hat": True, "weight_decay": 0.004},
         "optax": {"weight_decay": 1e-4},
-        "optax, amsgrad": {"amsgrad": True, "max_of_corrected": True, "weight_decay": 1e-4},
     },
-    conventions_note="All multiply the decay by lr; the defaults of weight_decay differ by a factor of 100.",
+    conventions_note="torch, Keras and optax multiply the decay by lr, with defaults that differ by a factor of 100. "
+    "The paper's lambda is multiplied by its schedule but not by lr: give lambda / lr.",
     kin={"adam": "with coupled decay, or none"},
     bowl=Bowl(lr=0.05),
     torch=Namesake(

@@ -27,6 +27,12 @@ def pushed(g, lr, momentum, average, lr_in_velocity):
     return g
 
 
+def _refuses(hyper):
+    if hyper["momentum"] == 0 and hyper["dampening"] != 0:
+        return f"dampening is {hyper['dampening']:g}; it must be 0 where momentum is 0: there is nothing to dampen."
+    return None
+
+
 card = Card(
     title="Momentum",
     paper="Polyak 1964, USSR Comput. Math. Math. Phys. 4(5):1; Sutskever et al. 2013, ICML, equations 1 and 2",
@@ -68,4 +74,5 @@ card = Card(
     kin={"sgd": "without the memory", "nesterov": "looks where the velocity is about to carry it"},
     bowl=Bowl(lr=0.03),
     torch=Namesake("SGD", slots={"v": "momentum_buffer"}, step=False, fixed={"nesterov": False}),
+    refuses=_refuses,
 )

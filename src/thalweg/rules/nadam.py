@@ -57,9 +57,10 @@ card = Card(
     conventions={
         "torch": {},
         "keras": {"lr": 1e-3, "eps": 1e-7, "momentum_decay": 1.0},
-        "optax": {"lr": 1e-3, "momentum_schedule": False},
+        "optax": {"momentum_schedule": False},
     },
-    conventions_note="The schedule is 0.96^(t * momentum_decay): torch has 0.004, Keras 1. optax has no schedule.",
+    conventions_note="The schedule is 0.96^(t * momentum_decay): torch has 0.004, Keras 1, whose "
+    "weight_decay is decoupled. optax has no schedule.",
     kin={"adam": "without the look ahead", "nesterov": "the look ahead without Adam"},
     bowl=Bowl(lr=0.05),
     torch=Namesake("NAdam", slots={"m": "exp_avg", "v": "exp_avg_sq", "mu_product": "mu_product"}),

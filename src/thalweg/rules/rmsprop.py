@@ -77,11 +77,12 @@ card = Card(
             "initial_accumulator_value": 1.0,
             "lr_in_velocity": True,
         },
-        "lecture, weighted average": {"lr": 0.001, "alpha": 0.95, "eps_inside_root": True},
+        "lecture, weighted average": {"alpha": 0.95, "eps_inside_root": True},
         "lecture, bias-corrected": {"bias_correction": True},
     },
-    conventions_note="torch: eps outside the root, momentum over steps before lr. Keras and optax: inside, and lr "
-    "inside the velocity. The lecture has both roots.",
+    conventions_note="torch: eps outside the root, momentum over steps before lr. Keras and optax: "
+    "inside, and lr inside the velocity. The lecture has both roots. optax's nesterov has no "
+    "counterpart here.",
     kin={"adagrad": "a sum instead of an average", "adam": "with momentum and bias correction"},
     bowl=Bowl(lr=0.05),
     torch=Namesake("RMSprop", slots={"v": "square_avg", "mean": "grad_avg", "u": "momentum_buffer"}),

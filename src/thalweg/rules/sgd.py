@@ -37,7 +37,8 @@ card = Card(
     search_source="AlgoPerf's SGD range, widened downwards",
     claims=frozenset({"rotation-equivariant", "monotone-on-a-bowl", "linear-in-gradient"}),
     conventions={"torch": {}, "keras": {"lr": 0.01}, "optax": {}, "lecture": {}},
-    conventions_note="Every library agrees; only the default lr differs.",
+    conventions_note="Every library agrees; only the default lr differs, and Keras' weight_decay is "
+    "decoupled (in all of its optimizers).",
     kin={"momentum": "adds a memory of past gradients"},
     bowl=Bowl(lr=0.15),
     torch=Namesake("SGD", step=False),

@@ -1,0 +1,61 @@
+"""The few words in which minimizers are written, alike for numpy and torch.
+
+Everything has a leading axis of independent problems: points and gradients are (B, n), numbers (B,). One
+problem is B = 1. Numbers that steer a decision are float64 numpy arrays on the host; everything of length n
+stays where the points are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+Array = Any  # numpy.ndarray or torch.Tensor
+_einsum = lambda a, b: np.einsum("bi,bi->b", a, b)  # noqa: E731
+_vecdot = getattr(np, "vecdot", _einsum)  # numpy 2.0
+
+
+def namespace(x: Array) -> Any:
+    """The library of an array: numpy or torch. The words used of it mean the same in both."""
+    return torch if isinstance(x, torch.Tensor) else np
+
+
+def dot(a: Array, b: Array) -> Array:
+    """The inner products of the rows: (B, n), (B, n) -> (B,)."""
+    return torch.linalg.vecdot(a, b) if isinstance(a, torch.Tensor) else _vecdot(a, b)
+
+
+def matvec(matrix: Array, v: Array) -> Array:
+    """(B, m, n), (B, n) -> (B, m)."""
+    return (matrix @ v[..., None])[..., 0]
+
+
+def vecmat(v: Array, matrix: Array) -> Array:
+    """(B, m), (B, m, n) -> (B, n)."""
+    return (v[..., None, :] @ matrix)[..., 0, :]
+
+
+def host(*numbers: Array) -> list[np.ndarray]:
+    """Several (B,) arrays as float64 numpy arrays, in one transfer from the device."""
+    if isinstance(numbers[0], torch.Tensor):
+        return list(torch.stack([number.double() for number in numbers]).cpu().numpy())
+    return [np.asarray(number, dtype=np.float64) for number in numbers]
+
+
+def beside(numbers: np.ndarray, x: Array) -> Array:
+    """Numbers of the host as a column (B, 1) of the device and dtype of x."""
+    if isinstance(x, torch.Tensor):
+        return torch.from_numpy(numbers).to(x)[:, None]
+    return numbers[:, None] if x.dtype == np.float64 else numbers.astype(x.dtype)[:, None]
+
+
+def largest(x: Array) -> Array:
+    """The largest magnitude in each row: (B, n) -> (B,)."""
+    return namespace(x).amax(abs(x), -1)
+
+
+def epsilon(x: Array) -> float:
+    """The distance from 1 to the next number of its dtype."""
+    return float(namespace(x).finfo(x.dtype).eps)

@@ -1,0 +1,65 @@
+"""BFGS: learn the inverse Hessian from the gradient's changes.
+
+After every step the matrix H is changed as little as possible so that it explains what was just seen: the
+secant equation H y = s.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thalweg.minimize.arrays import dot, epsilon, matvec, namespace
+from thalweg.minimize.card import MethodCard
+from thalweg.minimize.direction import Direction, Memory
+
+
+def start(g: Any) -> Memory:
+    """No matrix yet: its scale is known only after the first step."""
+    return {"H": None}
+
+
+def identity(g: Any) -> Any:
+    """B unit matrices of the gradient's kind, (B, n, n)."""
+    xp = namespace(g)
+    eye = xp.eye(g.shape[-1], dtype=g.dtype) if xp.__name__ == "numpy" else xp.eye(g.shape[-1]).to(g)
+    return eye[None] + g[:, :, None] * 0
+
+
+def curvature(s: Any, y: Any) -> tuple[Any, Any, Any]:
+    """s'y, y'y, and whether s'y is positive beyond rounding: relative to |s||y|, never to a constant."""
+    sy, yy = dot(s, y), dot(y, y)
+    return sy, yy, sy > epsilon(s) * (dot(s, s) * yy) ** 0.5
+
+
+def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
+    """H + (1 + y'Hy / s'y) ss' / s'y - (Hy s' + s y'H) / s'y, and d = -Hg."""
+    xp = namespace(g)
+    sy, yy, sound = curvature(s, y)
+    sy = xp.where(sound, sy, 1)
+    H = memory["H"]
+    scale = xp.where(sound, sy / xp.where(sound, yy, 1), 1)
+    if H is None:  # H0 = (s'y / y'y) I: Nocedal and Wright, equation 6.20
+        H = identity(g) * scale[:, None, None]
+    Hy = matvec(H, y)
+    w = ((1 + dot(y, Hy) / sy) / 2 / sy)[:, None] * s - Hy / sy[:, None]
+    w = xp.where(sound[:, None], w, 0)  # an unsound pair teaches nothing
+    half = s[:, :, None] * w[:, None, :]
+    H = H + half + half.swapaxes(-1, -2)
+    return {"H": H}, -matvec(H, g)
+
+
+card = MethodCard(
+    title="BFGS",
+    paper="Broyden, Fletcher, Goldfarb, Shanno 1970; Nocedal and Wright, Numerical Optimization, 2006, eq. 6.17",
+    formula="H+ = (I - s y'/y's) H (I - y s'/y's) + s s'/y's,  d = -H g",
+    intuition=(
+        "The change of the gradient along a step tells the curvature in that direction. BFGS remembers all of "
+        "them in one matrix, which comes to point straight at the minimum as Newton's method would."
+    ),
+    strengths=["superlinear near the minimum from gradients alone", "forgiving of an inexact line search"],
+    weaknesses=["a full matrix: n^2 memory and n^2 work per step"],
+    when="Smooth problems of up to about a thousand unknowns.",
+    when_not="More unknowns (use L-BFGS), or noise in the gradient.",
+    cost="n^2 numbers, about 6 n^2 operations a step",
+)
+bfgs = Direction(start, turn, True, card)

@@ -1,0 +1,73 @@
+"""The self-scaled Broyden family: BFGS that may also shrink what it has learned.
+
+Where the old matrix promises too much, it is scaled down before the new pair is added, and the member of
+Broyden's family is chosen by how far the last step disagreed. On the stiff, ill-conditioned losses of
+physics-informed networks this often reaches errors that BFGS does not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thalweg.minimize.arrays import dot, matvec, namespace
+from thalweg.minimize.card import MethodCard
+from thalweg.minimize.direction import Direction, Memory
+from thalweg.minimize.direction.bfgs import curvature, identity, start
+
+
+def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
+    """(H - Hyy'H / y'Hy + phi v v') / tau + ss' / s'y with Al-Baali's theta and tau, and d = -Hg."""
+    xp, n = namespace(g), g.shape[-1]
+    sy, yy, sound = curvature(s, y)
+    sy = xp.where(sound, sy, 1)
+    H = memory["H"]
+    if H is None:
+        H = identity(g) * xp.where(sound, sy / xp.where(sound, yy, 1), 1)[:, None, None]
+        d = -matvec(H, g - y)  # what the direction would have been
+        s_B_s = dot(s, s) / xp.where(sound, sy / xp.where(sound, yy, 1), 1)
+    else:
+        s_B_s = -dot(s, g - y) * (dot(s, s) / dot(d, d)) ** 0.5  # s = a d and d = -Hg: no matrix B is needed
+    Hy = matvec(H, y)
+    yHy = xp.where(sound, dot(y, Hy), 1)
+    b, h = xp.where(sound, s_B_s / sy, 1), yHy / sy
+    a = xp.where(h * b - 1 > 0, h * b - 1, 0)  # >= 0 by Cauchy and Schwarz, but for rounding
+    some = xp.where(a > 0, a, 1)
+    c = (a / (1 + a)) ** 0.5
+    rho = h * (1 - c)
+    rho = xp.where(rho < 1, rho, 1)
+    low = xp.where(a > 0, (rho - 1) / some, 0)
+    theta = (1 - b) / b
+    theta = xp.where(theta < 1 / rho, theta, 1 / rho)
+    theta = xp.where(theta > low, theta, low)
+    sigma = 1 + a * theta
+    tau = xp.where(b > 1, 1 / b, 1)
+    spread = sigma ** (-1 / max(n - 1, 1))
+    bound = xp.where(theta > 0, 1 / xp.where(theta > 0, theta, 1), sigma / tau)
+    tau = tau * xp.where(spread < bound, spread, bound)
+    phi = (1 - theta) / sigma
+    v = yHy[:, None] ** 0.5 * (s / sy[:, None] - Hy / yHy[:, None])
+    yes = sound[:, None, None]
+    grown = H - Hy[:, :, None] * Hy[:, None, :] / yHy[:, None, None] + phi[:, None, None] * v[:, :, None] * v[:, None, :]
+    grown = grown / tau[:, None, None] + s[:, :, None] * s[:, None, :] / sy[:, None, None]
+    H = xp.where(yes, grown, H)
+    return {"H": H}, -matvec(H, g)
+
+
+card = MethodCard(
+    title="self-scaled Broyden",
+    paper=(
+        "Al-Baali, Comput. Optim. Appl. 9, 1998; with the switches of Urban, Stefanou and Pons 2024, "
+        "arXiv 2405.04230, for physics-informed networks"
+    ),
+    formula="H+ = (H - Hyy'H/y'Hy + phi vv') / tau + ss'/y's,  v = (y'Hy)^1/2 (s/y's - Hy/y'Hy)",
+    intuition=(
+        "BFGS corrects curvatures that were thought too small well, and those thought too large slowly. Scaling the "
+        "matrix before each update takes the second burden from it."
+    ),
+    strengths=["goes on where BFGS stalls on ill-conditioned losses, such as those of physics-informed networks"],
+    weaknesses=["a full matrix, as BFGS", "more fragile than BFGS far from the minimum"],
+    when="Physics-informed networks and other stiff fits in float64, after a warm-up.",
+    when_not="float32, noise, or more than a few thousand unknowns.",
+    cost="n^2 numbers, about 10 n^2 operations a step",
+)
+broyden = Direction(start, turn, True, card)

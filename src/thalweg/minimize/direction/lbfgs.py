@@ -1,0 +1,79 @@
+"""L-BFGS: BFGS that remembers only its last m pairs, in 2 m n numbers.
+
+The two loops over the pairs are written as products of small matrices, so that they are a handful of
+operations for any number of problems. Each pair is kept scaled to s'y = 1; an empty place is zero and
+teaches nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thalweg.minimize.arrays import dot, matvec, namespace, vecmat
+from thalweg.minimize.card import MethodCard
+from thalweg.minimize.direction import Direction, Memory
+from thalweg.minimize.direction.bfgs import curvature
+
+
+def product(memory: Memory, g: Any) -> Any:
+    """H g by the two loops: u the coefficients of the first, w those of the second."""
+    S, Y, P, gamma = memory["S"], memory["Y"], memory["P"], memory["gamma"]
+    u = matvec(P, matvec(S, g))  # P is the inverse of the triangle of s_i'y_j, j >= i
+    r = gamma[:, None] * (g - vecmat(u, Y))
+    w = vecmat(u - matvec(Y, r), P)
+    return r + vecmat(w, S)
+
+
+def append(memory: Memory, s: Any, y: Any) -> Memory:
+    """The memory with one more pair, the oldest forgotten; as it was where the pair is unsound."""
+    S, Y, P, gamma = memory["S"], memory["Y"], memory["P"], memory["gamma"]
+    xp = namespace(s)
+    sy, yy, sound = curvature(s, y)
+    root = xp.where(sound, sy, 1)[:, None] ** 0.5
+    s, y = s / root, y / root
+    # The inverse of [[R, c], [0, 1]] is [[P, -Pc], [0, 1]]; dropping the oldest drops its row and column.
+    newer = P[:, 1:, 1:]
+    column = -matvec(newer, matvec(S[:, 1:], y))
+    new_P = P * 0
+    new_P[:, :-1, :-1] = newer
+    new_P[:, :-1, -1] = column
+    new_P[:, -1, -1] = 1
+    new_S = xp.concatenate([S[:, 1:], s[:, None]], 1)
+    new_Y = xp.concatenate([Y[:, 1:], y[:, None]], 1)
+    if not sound.all():
+        keep = sound[:, None, None]
+        new_S, new_Y, new_P = xp.where(keep, new_S, S), xp.where(keep, new_Y, Y), xp.where(keep, new_P, P)
+    return {"S": new_S, "Y": new_Y, "P": new_P, "gamma": xp.where(sound, sy / xp.where(sound, yy, 1), gamma)}
+
+
+def limited(memory: int = 20) -> Direction:
+    """L-BFGS with the last `memory` pairs."""
+
+    def start(g: Any) -> Memory:
+        empty = g[:, None, :] * 0
+        xp = namespace(g)
+        S = xp.concatenate([empty] * memory, 1)
+        P = xp.concatenate([xp.concatenate([empty[:, :, :1]] * memory, 1)] * memory, 2)
+        for i in range(memory):
+            P[:, i, i] = 1
+        return {"S": S, "Y": S * 0, "P": P, "gamma": dot(g, g) * 0 + 1}
+
+    def turn(known: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
+        known = append(known, s, y)
+        return known, -product(known, g)
+
+    return Direction(start, turn, True, card)
+
+
+card = MethodCard(
+    title="L-BFGS",
+    paper="Nocedal, Math. Comp. 35, 1980; Liu and Nocedal, Math. Programming 45, 1989",
+    formula="d = -H g with H made of the last m pairs (s, y) on (s'y / y'y) I",
+    intuition="The last few curvatures are the ones that matter where one stands; the rest need not be stored.",
+    strengths=["2 m n numbers instead of n^2", "close to BFGS on most problems"],
+    weaknesses=["only linear convergence", "forgets on badly conditioned problems"],
+    when="Many unknowns, exact gradients.",
+    when_not="Noise in the gradient; few unknowns, where BFGS is better.",
+    cost="2 m n numbers, about 6 m n operations a step",
+)
+lbfgs = limited()

@@ -1,0 +1,159 @@
+"""The command line: what it prints, what it leaves, how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+import toy_task
+from typer.testing import CliRunner
+
+import thalweg
+from thalweg import workloads
+from thalweg.cli.app import app
+
+TOY = str(Path(toy_task.__file__))
+QUICK = ["--optimizers", "sgd,momentum", "--steps", "3", "--jobs", "1"]
+
+
+@pytest.fixture
+def thalweg_(tmp_path, monkeypatch):
+    """Call the command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        return CliRunner().invoke(app, list(arguments))
+
+    return call
+
+
+def test_compare_says_everything_and_leaves_it(thalweg_):
+    done = thalweg_("compare", TOY, *QUICK)
+    assert done.exit_code == 0, done.output
+    folder = Path("runs") / f"toy-{date.today().isoformat()}"
+    assert sorted(p.name for p in folder.iterdir()) == ["report.html", "result.json", "winner.py"]
+    data = json.loads((folder / "result.json").read_text())
+    assert data["verdict"] in done.stdout.replace("\n", " ").replace("  ", " ")
+    assert str(folder / "winner.py") in done.stdout
+    for name in ("sgd", "momentum"):
+        assert name in done.stdout
+    assert "2 optimizers, 41 to 45 runs of 3 steps: about" in done.stderr
+    assert "confirmation on fresh seeds: 10 runs" in done.stderr
+    assert data["task"]["spec"] == TOY
+    assert data["budget"]["steps_per_run"] == 3
+
+
+def test_a_result_is_never_overwritten(thalweg_):
+    for _ in range(3):
+        assert thalweg_("compare", TOY, *QUICK).exit_code == 0
+    name = f"toy-{date.today().isoformat()}"
+    assert sorted(p.name for p in Path("runs").iterdir()) == [name, f"{name}-2", f"{name}-3"]
+    assert thalweg_("compare", TOY, *QUICK, "--out", "mine").exit_code == 0
+    again = thalweg_("compare", TOY, *QUICK, "--out", "mine")
+    assert again.exit_code == 2
+    assert "--out is 'mine', which already holds a result" in again.stderr
+
+
+def test_a_rule_of_the_users_own_competes(thalweg_):
+    Path("steady.py").write_text("def steady(p, g, *, t, lr=0.1):\n    return p - lr * g\n")
+    done = thalweg_("compare", TOY, *QUICK, "--rule", "steady.py", "--out", "mine")
+    assert done.exit_code == 0, done.output
+    assert "steady" in json.loads(Path("mine/result.json").read_text())["optimizers"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["digitz"], "there is no workload 'digitz'; did you mean 'digits'?"),
+        (["nowhere.py"], "there is no file 'nowhere.py'"),
+        ([TOY, "--optimizers", "adamw,sdg"], "there is no rule 'sdg'. Did you mean 'sgd'?"),
+        ([TOY, "--budget", "quik"], "budget is 'quik'; it must be one of quick, standard, thorough."),
+        ([TOY, "--steps", "0"], "steps is 0; it must be a whole number, at least 1."),
+        ([TOY, "--jobs", "-1"], "jobs is -1; it must be a whole number, at least 1."),
+        ([TOY, "--rule", "nowhere.py"], "there is no rule file 'nowhere.py'."),
+        ([TOY, "--steps", "many"], "many"),
+        ([TOY, "--bugdet", "quick"], "No such option: --bugdet"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_code_2(thalweg_, arguments, sentence):
+    done = thalweg_("compare", *arguments)
+    assert done.exit_code == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.output
+    assert list(Path().iterdir()) == []
+
+
+def test_an_exception_in_the_users_code_keeps_its_traceback(thalweg_):
+    source = Path(TOY).read_text().replace("def rows(n, key):", "def rows(n, key):\n    1 / (key != 300_001)")
+    Path("broken.py").write_text(source)
+    done = thalweg_("compare", "broken.py", *QUICK, "--out", "mine")
+    assert done.exit_code == 1
+    assert "ZeroDivisionError" in done.stderr
+    assert "in rows" in done.stderr
+    assert "thalweg: the run of" in done.stderr
+    assert not Path("mine").exists()
+
+
+def test_a_task_that_breaks_when_tried_shows_where(thalweg_):
+    source = Path(TOY).read_text().replace("    x, y = data\n", "    x, y = data[3]\n")
+    Path("broken.py").write_text(source)
+    done = thalweg_("compare", "broken.py", *QUICK)
+    assert done.exit_code == 2
+    assert "in mse" in done.stderr
+    assert "thalweg: task 'toy': loss(model, batch) raised IndexError" in done.stderr
+
+
+def test_workloads_lists_all(thalweg_):
+    done = thalweg_("workloads")
+    assert done.exit_code == 0, done.output
+    for name in workloads.names():
+        line = next(line for line in done.stdout.splitlines() if line.startswith(name))
+        assert f"{workloads.load(name).steps:,}" in line
+    assert "17,226" in done.stdout
+
+
+def test_version_and_help(thalweg_):
+    assert thalweg_("--version").stdout == f"thalweg {thalweg.__version__}\n"
+    said = thalweg_("compare", "--help").stdout
+    for option in ("--optimizers", "--budget", "--steps", "--seed", "--jobs", "--out", "--rule"):
+        assert option in said
+    assert "compare" in thalweg_("--help").stdout
+
+
+def environment(**more):
+    return {**os.environ, "PYTHONPATH": str(Path(thalweg.__file__).parents[1]), **more}
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_saves_what_is_known_and_exits_130(tmp_path, jobs):
+    command = [sys.executable, "-c", "from thalweg.cli import main; main()", "compare", TOY, "--steps", "2000"]
+    command += ["--jobs", jobs, "--out", "mine", "--optimizers", "sgd,momentum,adamw"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("search"):
+            break
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    data = json.loads((tmp_path / "mine" / "result.json").read_text())
+    assert data["interrupted"] is True
+    assert data["decision"]["outcome"] == "stopped"
+    assert data["verdict"].startswith("Stopped early: ")
+
+
+def test_without_the_extra_it_says_how_to_get_it():
+    hidden = "import sys; sys.modules['typer'] = None; from thalweg.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", hidden, "workloads"], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "pip install 'thalweg[lab]'" in done.stderr
+    assert done.stderr.count("\n") == 1

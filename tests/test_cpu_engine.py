@@ -1,0 +1,255 @@
+"""The C++ engine where the contract does not reach: shapes, threads, odd numbers, cuts, the compiler's cache."""
+
+import ctypes
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from thalweg import rules
+from thalweg.engine import build, cpu, eager
+from thalweg.engine.cell import Cell, start
+from thalweg.engine.host import host_function
+from thalweg.engine.plan import Plan
+from thalweg.engine.trace import trace
+from thalweg.ops import abs, exp, log, maximum, minimum, norm, ratio, sign, sqrt, tanh, total, where
+from thalweg.optimizer import with_decay
+from thalweg.signature import Slot, signature_of
+
+try:
+    build.compiler()
+except build.NoCompiler as none:
+    pytest.skip(str(none), allow_module_level=True)
+
+
+def every_word(p, g, m, *, t, lr=0.1, beta=0.9, warm=False):
+    m = beta * m + (1 - beta) * sign(g) * sqrt(abs(g)) + tanh(g) * log(1 + abs(p)) - exp(-abs(g))
+    step = where(m > p, maximum(m, -1.0), minimum(m, 1.0)) ** 3
+    return p - lr * step * where(t > 2, 1.0, 0.5), m
+
+
+def lamb_like(p, g, m, *, t, lr=0.1, beta=0.9, weight_decay=0.1):
+    m = beta * m + (1 - beta) * g
+    r = m / (1 - beta**t) + weight_decay * p
+    return p - lr * ratio(norm(p), norm(r)) * r, m
+
+
+def clipped(p, g, *, t, lr=0.1, limit=1.0):
+    return p - lr * g * minimum(1.0, ratio(limit, sqrt(total(g * g))))
+
+
+def stored_direction(p, g, m, *, t, lr=0.1):
+    """Needs the old m after the new one is written: a temporary between the kernels."""
+    d = g - m
+    return p - lr * d / norm(d), m + 0.5 * g
+
+
+def counting(p, g, d=Slot(start=1.0, shape="number"), n=Slot(shape="number"), *, t, lr=0.1):
+    d = d + norm(g)
+    n = n + 1
+    return p - lr / n * g / d, d, n
+
+
+def cells(rule, shapes, dtype=torch.float64, t=1, **settings):
+    hyper = {**signature_of(rule).defaults, **settings}
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for shape in shapes:
+        p, g = (torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for _ in range(2))
+        made.append(Cell(p, g, {n: start(s, p, hyper) for n, s in signature_of(rule).kept(hyper).items()}, t))
+    return made, hyper
+
+
+def walk(engine, rule, shapes, steps=4, dtype=torch.float64, **settings):
+    now, hyper = cells(rule, shapes, dtype, **settings)
+    for t in range(1, steps + 1):
+        done = engine.step(rule, [c._replace(t=t) for c in now], hyper)
+        now = [c._replace(p=p, slots=slots) for c, (p, slots) in zip(now, done, strict=True)]
+    return now
+
+
+def same(a, b, tolerance):
+    for x, y in zip(a, b, strict=True):
+        torch.testing.assert_close(y.p, x.p, rtol=tolerance, atol=tolerance, equal_nan=True)
+        for name in x.slots:
+            torch.testing.assert_close(y.slots[name], x.slots[name], rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+SHAPES = [(), (0,), (1,), (7,), (3, 5), (2, 3, 4), (33,)]
+
+
+@pytest.mark.parametrize("rule", [every_word, stored_direction, lamb_like, counting], ids=lambda r: r.__name__)
+def test_rules_with_every_word_and_with_cuts(rule):
+    shapes = SHAPES if rule is every_word else [s for s in SHAPES if s != (0,)]
+    same(walk(eager, rule, shapes), walk(cpu, rule, shapes), 1e-13)
+
+
+def test_total_over_all_tensors():
+    from thalweg.engine import foreach
+
+    same(walk(foreach, clipped, [(4,), (3, 2)]), walk(cpu, clipped, [(4,), (3, 2)]), 1e-14)
+
+
+@pytest.mark.parametrize("name", rules.names())
+def test_two_threads_give_what_one_gives(name):
+    rule, shapes = with_decay(rules.find(name)), [(cpu.ELEMENTS_PER_THREAD,), (3,), (cpu.ELEMENTS_PER_THREAD + 1,)]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = walk(cpu, rule, shapes, 2, torch.float32)
+        torch.set_num_threads(2)
+        two = walk(cpu, rule, shapes, 2, torch.float32)
+    finally:
+        torch.set_num_threads(before)
+    for a, b in zip(one, two, strict=True):
+        assert torch.equal(a.p, b.p)
+        assert all(torch.equal(a.slots[n], b.slots[n]) for n in a.slots)
+
+
+ODD = [0.0, -0.0, 1e-30, 1e30, 1e-42, 3e38, math.inf, -math.inf, math.nan, 1.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", rules.names())
+def test_odd_gradients_behave_as_in_eager(name, dtype):
+    rule = with_decay(rules.find(name))
+    p = torch.linspace(-1, 1, len(ODD), dtype=torch.float64).to(dtype)
+    g = torch.tensor(ODD, dtype=torch.float64).to(dtype)
+    hyper = signature_of(rule).defaults
+    slots = {n: start(s, p, hyper) for n, s in signature_of(rule).kept(hyper).items()}
+    for t in (1, 2, 3):
+        cell = Cell(p, g, slots, t)
+        [(a, a_slots)], [(b, b_slots)] = eager.step(rule, [cell], hyper), cpu.step(rule, [cell], hyper)
+        tolerance = 16 * torch.finfo(dtype).eps
+        torch.testing.assert_close(b, a, rtol=tolerance, atol=0, equal_nan=True)
+        for n in slots:
+            torch.testing.assert_close(b_slots[n], a_slots[n], rtol=tolerance, atol=0, equal_nan=True)
+        p, slots = a, a_slots
+
+
+@pytest.mark.parametrize("value", [1.0, 1.00390625, 1.01171875, 3.3895e38, 1e-40, -2.5])
+def test_bfloat16_is_rounded_as_torch_does(value):
+    def copy(p, g, *, t, lr=1.0):
+        return g
+
+    g = torch.tensor([value], dtype=torch.float32)
+    [(p, _)] = cpu.step(copy, [Cell(torch.zeros(1, dtype=torch.bfloat16), g, {}, 1)], {"lr": 1.0})
+    assert torch.equal(p, g.to(torch.bfloat16))
+
+
+def test_the_inputs_of_step_are_left_alone():
+    [cell], hyper = cells(rules.find("adam"), [(5,)])
+    p, m = cell.p.clone(), cell.slots["m"].clone()
+    cpu.step(rules.find("adam"), [cell], hyper)
+    assert torch.equal(cell.p, p)
+    assert torch.equal(cell.slots["m"], m)
+
+
+# ---- the host's function and the plan
+
+
+@pytest.mark.parametrize("name", rules.names())
+def test_host_function_is_the_graph_evaluated(name):
+    graph = trace(rules.find(name))
+    inputs = {n: v for n, v in {**signature_of(rules.find(name)).numbers, "t": 7, "mu_product": 0.3}.items()}
+    values = host_function(graph, graph.host)(**{k: v for k, v in inputs.items() if k in graph.inputs})
+    ones = {k: 1.0 for k in graph.inputs}
+    known = {node: {**ones, **inputs}[n] for n, node in graph.inputs.items()}
+    from thalweg.engine.graph import evaluate
+
+    for node in graph.nodes:
+        if node.stage == "host" and node not in known:
+            known[node] = evaluate(node, [known[a] for a in node.args])
+    assert list(values) == [known[node] for node in graph.host]
+
+
+def test_a_plan_walks_the_path_and_says_no_when_it_does_not_fit():
+    rule = rules.find("adam")
+    made, hyper = cells(rule, [(5,), (2, 3)], torch.float32)
+    reference = walk(eager, rule, [(5,), (2, 3)], 3, torch.float32)
+    counters = [torch.zeros(()) for _ in made]
+    graph, numbers = trace(rule), {n: hyper[n] for n in signature_of(rule).numbers}
+    assert Plan.fits(graph, made, counters)
+    plan, grads = Plan(graph, made, counters), [c.g for c in made]
+    for _ in range(3):
+        assert plan.run(grads, numbers, None)
+    assert [float(c) for c in counters] == [3.0, 3.0]
+    same(reference, made, 1e-6)
+    assert not plan.run([g.double() for g in grads], numbers, None)
+    assert not plan.run([grads[0], grads[1].t().contiguous().t()], numbers, None)
+    assert not plan.run([g.to_sparse() for g in grads], numbers, None)
+    counters[1] += 1
+    assert not plan.run(grads, numbers, None)
+    assert [float(c) for c in counters] == [3.0, 4.0]  # a no changes nothing
+    counters[1] -= 1
+    made[0].p.data = made[0].p.clone()
+    assert not plan.run(grads, numbers, None)
+
+
+# ---- the compiler and its cache
+
+
+def test_a_library_is_compiled_once_and_shared(tmp_path, monkeypatch):
+    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path / "kernels"))
+    source = 'extern "C" int answer() { return 42; }'
+    build.load.cache_clear()
+    assert build.load(source).answer() == 42
+    [library] = (tmp_path / "kernels").glob("*.so")
+    stamp = library.stat().st_mtime_ns
+    build.load.cache_clear()
+    assert build.load(source).answer() == 42
+    assert library.stat().st_mtime_ns == stamp
+    assert library.with_suffix(".cpp").read_text() == source
+    build.load.cache_clear()
+
+
+def test_processes_that_start_at_once_all_get_whole_libraries(tmp_path):
+    code = (
+        "from thalweg.engine import build\n"
+        "print(build.load('extern \"C\" int answer() { return 42; }').answer())"
+    )
+    env = {**os.environ, "THALWEG_CACHE": str(tmp_path / "kernels")}
+    running = [subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE) for _ in range(4)]
+    assert [p.communicate(timeout=120)[0].strip() for p in running] == [b"42"] * 4
+    assert len(list((tmp_path / "kernels").glob("*.so"))) == 1
+    assert not [f for f in (tmp_path / "kernels").iterdir() if f.is_dir()]
+
+
+def test_a_folder_that_others_can_write_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    monkeypatch.setenv("THALWEG_CACHE", str(folder))
+    with pytest.raises(PermissionError, match="can be written by others"):
+        build.cache_folder()
+
+
+def test_a_compiler_that_fails_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path))
+    build.load.cache_clear()
+    with pytest.raises(build.NoCompiler, match="failed"):
+        build.load("this is not C++")
+    assert list(tmp_path.glob("*.so")) == []
+
+
+def test_without_a_compiler_the_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(sys.modules, "ziglang", None)
+    build.compiler.cache_clear()
+    try:
+        with pytest.raises(build.NoCompiler, match=r"install g\+\+ or clang\+\+"):
+            build.compiler()
+    finally:
+        build.compiler.cache_clear()
+
+
+def test_the_library_does_not_need_torch(tmp_path, monkeypatch):
+    source, _ = cpu.print_kernels(trace(rules.find("adam")), {"p": "float32", "g": "float32", "m": "float32", "v": "float32"}, "float")
+    assert "torch" not in source
+    assert isinstance(build.load(source), ctypes.CDLL)
+    assert Path(build.library_path(source)).exists()

@@ -1,0 +1,298 @@
+"""`compare` as a whole, on a task of milliseconds."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import toy_task
+
+import thalweg
+from thalweg.lab.candidates import SHORT_LIST, candidates
+from thalweg.lab.compare import compare
+from thalweg.lab.events import Finished, Planned, Stage, Started
+from thalweg.lab.pool import RunError
+from thalweg.lab.task import Task, TaskError
+
+TOY = str(Path(toy_task.__file__))
+SMALL = {"points": 3, "jobs": 1}
+MY_RULE = '''"""Steps of one size."""
+from thalweg.ops import sqrt
+
+
+def steady(p, g, m, *, t, lr=0.03, beta=0.9):
+    m = beta * m + (1 - beta) * g
+    return p - lr * m / (sqrt(m * m) + 1e-8), m
+'''
+
+
+def without_times(result):
+    kept = {k: v for k, v in result.data.items() if k not in ("started", "seconds")}
+    kept["runs"] = [{k: v for k, v in run.items() if k != "seconds"} for run in kept["runs"]]
+    kept["budget"] = {k: v for k, v in kept["budget"].items() if k != "jobs"}
+    kept["optimizers"] = {
+        name: {k: v for k, v in known.items() if k != "milliseconds_per_step"}
+        for name, known in kept["optimizers"].items()
+    }
+    return kept
+
+
+def run_winner(folder):
+    environment = {**os.environ, "PYTHONPATH": str(Path(thalweg.__file__).parents[1])}
+    command = [sys.executable, str(Path(folder) / "winner.py")]
+    done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def result():
+    return compare(TOY, "sgd,adamw,momentum", **SMALL)
+
+
+def test_the_result_has_what_was_agreed(result):
+    data = result.data
+    assert re.match(r"(Winner|Practical tie|Undecided): ", result.verdict)
+    assert "n = 5" in result.verdict
+    assert "80 % power" in result.verdict
+    assert result.decision["outcome"] in ("winner", "practical tie", "undecided")
+    assert list(data["optimizers"]) == ["sgd", "adamw", "momentum"]
+    assert data["task"]["parameters"] == 5
+    assert (data["task"]["selects"], data["task"]["reports"]) == (32, 32)
+    assert len({own["search_steps"] for own in data["budget"]["ledger"].values()}) == 1
+    assert data["optimizers"]["adamw"]["state_per_parameter"] == 2.0
+    assert data["optimizers"]["momentum"]["title"] == "Momentum"
+    for run in data["runs"]:
+        assert run["hyper_parameters"]["lr"] > 0
+        assert run["data"] == ("reports" if run["phase"] == "confirmation" else "selects")
+        assert (run["final"] is None) == run["diverged"] == (run["why"] is not None)
+    for curve in data["tuning_curves"].values():
+        assert [n for n, _ in curve] == [1, 2, 3, 4]
+        assert all(b[1] <= a[1] for a, b in zip(curve, curve[1:], strict=False))
+
+
+def test_confirmed_numbers_are_those_of_the_runs(result):
+    for name, known in result.data["optimizers"].items():
+        values = [r["final"] for r in result.runs if r["optimizer"] == name and r["phase"] == "confirmation"]
+        if known["promoted"]:
+            assert known["confirmed"]["values"] == values
+            assert known["confirmed"]["mean"] == pytest.approx(sum(values) / 5)
+        else:
+            assert (known["confirmed"], values) == (None, [])
+    leader, against = result.decision["leader"], result.decision["comparisons"][0]
+    means = {name: o["confirmed"]["mean"] for name, o in result.data["optimizers"].items() if o["confirmed"]}
+    assert leader == min(means, key=means.__getitem__)
+    assert against["difference"] == pytest.approx(means[leader] - means[against["rival"]])
+
+
+def test_the_same_for_any_number_of_processes(result):
+    assert without_times(compare(TOY, "sgd,adamw,momentum", points=3, jobs=2)) == without_times(result)
+
+
+def test_another_seed_is_another_comparison(result):
+    other = compare(TOY, "sgd,adamw,momentum", seed=1, **SMALL)
+    assert {r["seed"] for r in other.runs}.isdisjoint(r["seed"] for r in result.runs)
+
+
+def test_saved_files_are_strict_and_the_winner_reproduces(result, tmp_path):
+    folder = result.save(tmp_path / "out")
+    assert sorted(p.name for p in folder.iterdir()) == ["report.html", "result.json", "winner.py"]
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    saved = json.loads((folder / "result.json").read_text(), parse_constant=refuse)
+    assert saved == result.data
+    best = saved["winner"]
+    assert best["final"] in [r["final"] for r in saved["runs"] if r["seed"] == best["seed"]]
+    assert run_winner(folder) == repr(best["final"])
+    source = (folder / "winner.py").read_text()
+    assert f"optimizer = tw.{best['class']}(parameters, lr={best['hyper_parameters']['lr']!r}" in source
+    assert "scheduler = warmup_cosine(optimizer, steps)" in source
+
+
+def test_a_task_and_a_rule_given_as_objects_are_saved_beside_the_winner(tmp_path):
+    def own(p, g, *, t, lr=0.05):
+        return p - lr * g
+
+    result = compare(toy_task.task, "sgd", rules=[own], **SMALL)
+    result.data["winner"] |= {  # whichever won: the test is about the rule
+        k: v for k, v in next(r for r in result.runs if r["optimizer"] == "own" and r["final"]).items() if k in SAVED
+    } | {"class": "own"}
+    folder = result.save(tmp_path)
+    assert {"task.pkl", "rule.pkl"} <= {p.name for p in folder.iterdir()}
+    assert run_winner(folder) == repr(result.winner["final"])
+
+
+SAVED = ("optimizer", "hyper_parameters", "seed", "final", "data")
+
+
+def test_a_rule_of_the_users_by_its_path(tmp_path):
+    path = tmp_path / "my_rule.py"
+    path.write_text(MY_RULE)
+    result = compare(TOY, "sgd", rules=[path], points=3, jobs=2)  # workers find it too
+    assert list(result.data["optimizers"]) == ["sgd", "steady"]
+    finals = [r["final"] for r in result.runs if r["optimizer"] == "steady"]
+    assert sum(f is not None for f in finals) >= 3
+    run = next(r for r in result.runs if r["optimizer"] == "steady" and r["final"] is not None)
+    result.data["winner"] = {"class": "steady", **{k: run[k] for k in SAVED}}
+    assert run_winner(result.save(tmp_path / "out")) == repr(run["final"])
+
+
+def test_the_default_candidates_are_at_most_six_and_all_is_all():
+    assert [c.name for c in candidates()] == list(SHORT_LIST)
+    assert len(SHORT_LIST) <= 6
+    assert {c.name for c in candidates("all")} == set(thalweg.rules.names())
+    assert [c.name for c in candidates(["AdamW", " sgd"])] == ["adamw", "sgd"]
+
+
+def test_rules_of_one_name_are_told_apart(tmp_path):
+    path = tmp_path / "sgd.py"
+    path.write_text("def sgd(p, g, *, t, lr=0.1):\n    return p - lr * g\n")
+    assert [c.name for c in candidates("sgd", [path, path])] == ["sgd", "sgd-2", "sgd-3"]
+
+
+def test_a_learning_rate_that_is_too_large_is_counted(tmp_path):
+    path = tmp_path / "wild.py"
+    path.write_text("def wild(p, g, *, t, lr=1e6):\n    return p - (lr * 1e6) * g\n")
+    result = compare(TOY, "sgd,adamw", rules=[path], **SMALL)
+    wild = result.data["optimizers"]["wild"]
+    assert wild["diverged"] >= 2
+    assert wild["trials"] == result.data["optimizers"]["sgd"]["trials"]
+    lost = [r for r in result.runs if r["optimizer"] == "wild" and r["diverged"]]
+    assert all(r["final"] is None and r["why"] for r in lost)
+    assert result.decision["leader"] != "wild"
+    result.save(tmp_path / "out")
+
+
+def test_everything_diverged_is_said(tmp_path):
+    path = tmp_path / "wild.py"
+    path.write_text("def wild(p, g, *, t, lr=1e30):\n    return p - (lr * 1e30) * g\n")
+    result = compare(TOY, [], rules=[path, path], **SMALL)
+    assert result.verdict.startswith("Undecided: no run has ended without diverging")
+    assert result.winner is None
+    assert "winner.py" not in [p.name for p in result.save(tmp_path / "out").iterdir()]
+    json.dumps(result.data, allow_nan=False)
+
+
+def breaking(**parts):
+    fields = ("model", "train", "loss", "validation", "metric", "mode", "steps", "name")
+    return Task(**{**{name: getattr(toy_task.task, name) for name in fields}, **parts})
+
+
+def late(step, seed):
+    if seed == 300:  # the first of the confirmation
+        raise ZeroDivisionError("the user's own")
+    return toy_task.rows(16, 1000 * seed + step)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_exception_of_the_task_stops_with_its_traceback(jobs):
+    with pytest.raises(RunError, match=r"the run of \w+ with lr=.* from seed 300 \(confirmation\) raised") as caught:
+        compare(breaking(train=late), "sgd,momentum", points=2, steps=3, jobs=jobs)
+    assert "ZeroDivisionError: the user's own" in str(caught.value)
+    assert ", in late" in caught.value.details
+
+
+def interrupt_at(phase, count=1):
+    seen = []
+
+    def tell(event):
+        if isinstance(event, Finished) and event.trial.phase == phase:
+            seen.append(event)
+            if len(seen) == count:
+                raise KeyboardInterrupt
+
+    return tell
+
+
+@pytest.mark.parametrize(("phase", "count"), [("default", 1), ("search", 4), ("choice", 2), ("confirmation", 7)])
+def test_ctrl_c_still_reports_what_is_known(phase, count, tmp_path):
+    result = compare(TOY, "sgd,momentum", progress=interrupt_at(phase, count), **SMALL)
+    assert result.data["interrupted"] is True
+    assert result.decision["outcome"] == "stopped"
+    assert result.verdict.startswith("Stopped early: ")
+    assert sum(r["phase"] == phase for r in result.runs) == count
+    n = count // 2 if phase == "confirmation" else 0
+    assert f"n = {n}" in result.verdict
+    folder = result.save(tmp_path)
+    assert run_winner(folder) == repr(result.winner["final"]) if phase == "confirmation" else True
+    assert (folder / "report.html").exists()
+
+
+def test_ctrl_c_with_processes():
+    result = compare(TOY, "sgd,momentum", points=3, jobs=2, progress=interrupt_at("search", 3))
+    assert result.decision["outcome"] == "stopped"
+    assert sum(r["phase"] == "search" for r in result.runs) == 3
+
+
+def test_events_tell_the_whole_story():
+    events = []
+    result = compare(TOY, "sgd,momentum", progress=events.append, **SMALL)
+    planned, *others = events
+    assert isinstance(planned, Planned)
+    assert planned.seconds[0] > 0
+    assert planned.runs[0] <= len(result.runs) <= planned.runs[1]
+    assert [e.trial for e in others if isinstance(e, Started)] == [e.trial for e in others if isinstance(e, Finished)]
+    assert sum(e.runs for e in others if isinstance(e, Stage)) == len(result.runs)
+
+
+def test_the_library_prints_nothing_and_leaves_threads_alone(capfd):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        compare(TOY, "sgd,momentum", points=2, steps=2, jobs=1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"optimizers": "adamw,nadan"}, r"there is no rule 'nadan'\. Did you mean 'nadam'"),
+        ({"optimizers": "adamw"}, r"optimizers is 'adamw'; a comparison needs at least two"),
+        ({"optimizers": "adamw,sgd,adamw"}, r"optimizers names 'adamw' twice"),
+        ({"budget": "quik"}, r"budget is 'quik'.*Did you mean 'quick'"),
+        ({"points": 1}, r"points is 1; a comparison needs at least 2"),
+        ({"steps": 0}, r"steps is 0; it must be a whole number, at least 1"),
+        ({"seed": -1}, r"seed is -1; it must be a whole number, from 0 to"),
+        ({"jobs": 0}, r"jobs is 0; it must be a whole number, at least 1"),
+        ({"margin": -0.1}, r"margin is -0\.1; it must be a number"),
+        ({"schedule": "cosine"}, r"schedule is 'cosine'; it must be one of warmup_cosine, constant"),
+    ],
+)
+def test_mistakes_cost_nothing_and_are_named(arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        compare(TOY, **arguments)
+
+
+def test_a_task_is_checked_before_anything_runs():
+    def ignores_its_seed(seed):
+        torch.manual_seed(0)
+        return torch.nn.Linear(4, 1)
+
+    with pytest.raises(TaskError, match=r"model\(0\) and model\(1\) start identically"):
+        compare(breaking(model=ignores_its_seed), jobs=1)
+    with pytest.raises(ValueError, match="task is 3; it must be a Task"):
+        compare(3)
+
+
+def test_a_task_that_cannot_be_sent_says_so():
+    lock = __import__("threading").Lock()
+    held = breaking(metric=lambda model, data: toy_task.metric(model, data) + 0 * lock.locked())
+    with pytest.raises(TaskError, match=r"task 'toy' cannot be sent to other processes.*use jobs=1"):
+        compare(held, "sgd,momentum", points=2, steps=2, jobs=2)
+
+
+def test_a_rule_without_lr_is_refused():
+    def fixed(p, g, *, t, rate=0.1):
+        return p - rate * g
+
+    with pytest.raises(ValueError, match="rule 'fixed' has no lr"):
+        compare(TOY, "sgd", rules=[fixed], **SMALL)
