@@ -9,10 +9,10 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-import toy_task
 from typer.testing import CliRunner
 
 import thalweg
+import toy_task
 from thalweg import workloads
 from thalweg.cli.app import app
 
@@ -75,7 +75,7 @@ def test_a_rule_of_the_users_own_competes(thalweg_):
         ([TOY, "--steps", "0"], "steps is 0; it must be a whole number, at least 1."),
         ([TOY, "--jobs", "-1"], "jobs is -1; it must be a whole number, at least 1."),
         ([TOY, "--rule", "nowhere.py"], "there is no rule file 'nowhere.py'."),
-        ([TOY, "--steps", "many"], "many"),
+        ([TOY, "--steps", "many"], "Invalid value for '--steps'"),
         ([TOY, "--bugdet", "quick"], "No such option: --bugdet"),
     ],
 )
@@ -128,10 +128,9 @@ def environment(**more):
     return {**os.environ, "PYTHONPATH": str(Path(thalweg.__file__).parents[1]), **more}
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_saves_what_is_known_and_exits_130(tmp_path, jobs):
+def test_ctrl_c_saves_what_is_known_and_exits_130(tmp_path):
     command = [sys.executable, "-c", "from thalweg.cli import main; main()", "compare", TOY, "--steps", "2000"]
-    command += ["--jobs", jobs, "--out", "mine", "--optimizers", "sgd,momentum,adamw"]
+    command += ["--jobs", "2", "--out", "mine", "--optimizers", "sgd,momentum,adamw"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
     )

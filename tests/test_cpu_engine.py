@@ -174,20 +174,21 @@ def test_a_plan_walks_the_path_and_says_no_when_it_does_not_fit():
     counters = [torch.zeros(()) for _ in made]
     graph, numbers = trace(rule), {n: hyper[n] for n in signature_of(rule).numbers}
     assert Plan.fits(graph, made, counters)
-    plan, grads = Plan(graph, made, counters), [c.g for c in made]
+    plan, grads = Plan(graph, made, counters, [c.slots for c in made], {"m": "m", "v": "v"}), [c.g for c in made]
+    params = [c.p for c in made]
     for _ in range(3):
-        assert plan.run(grads, numbers, None)
+        assert plan.run(params, grads, numbers, None)
     assert [float(c) for c in counters] == [3.0, 3.0]
     same(reference, made, 1e-6)
-    assert not plan.run([g.double() for g in grads], numbers, None)
-    assert not plan.run([grads[0], grads[1].t().contiguous().t()], numbers, None)
-    assert not plan.run([g.to_sparse() for g in grads], numbers, None)
+    assert not plan.run(params, [g.double() for g in grads], numbers, None)
+    assert not plan.run(params, [grads[0], grads[1].t().contiguous().t()], numbers, None)
+    assert not plan.run(params, [g.to_sparse() for g in grads], numbers, None)
     counters[1] += 1
-    assert not plan.run(grads, numbers, None)
+    assert not plan.run(params, grads, numbers, None)
     assert [float(c) for c in counters] == [3.0, 4.0]  # a no changes nothing
     counters[1] -= 1
-    made[0].p.data = made[0].p.clone()
-    assert not plan.run(grads, numbers, None)
+    made[0].slots["m"] = made[0].slots["m"].clone()
+    assert not plan.run(params, grads, numbers, None)
 
 
 # ---- the compiler and its cache

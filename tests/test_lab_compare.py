@@ -1,5 +1,6 @@
 """`compare` as a whole, on a task of milliseconds."""
 
+import itertools
 import json
 import os
 import re
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import toy_task
 
 import thalweg
+import toy_task
 from thalweg.lab.candidates import SHORT_LIST, candidates
 from thalweg.lab.compare import compare
 from thalweg.lab.events import Finished, Planned, Stage, Started
@@ -72,7 +73,7 @@ def test_the_result_has_what_was_agreed(result):
         assert (run["final"] is None) == run["diverged"] == (run["why"] is not None)
     for curve in data["tuning_curves"].values():
         assert [n for n, _ in curve] == [1, 2, 3, 4]
-        assert all(b[1] <= a[1] for a, b in zip(curve, curve[1:], strict=False))
+        assert all(b[1] <= a[1] for a, b in itertools.pairwise(curve))
 
 
 def test_confirmed_numbers_are_those_of_the_runs(result):

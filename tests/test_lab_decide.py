@@ -111,8 +111,7 @@ def test_equal_optimizers_rarely_get_a_winner(names, shared):
     for _ in range(repeats):
         seeds = random.normal(0, 1, size=5)  # what the seed gives to all, and what it gives to each
         values = {
-            f"o{i}": by_seed(*(shared * seeds + random.normal(0, (1 - shared**2) ** 0.5, size=5)))
-            for i in range(names)
+            f"o{i}": by_seed(*(shared * seeds + random.normal(0, (1 - shared**2) ** 0.5, size=5))) for i in range(names)
         }
         winners += decide(values, mode="max", alpha=0.05).outcome == "winner"
     assert winners / repeats <= 0.05 + 2 * (0.05 * 0.95 / repeats) ** 0.5

@@ -6,13 +6,13 @@ import random
 import numpy as np
 import pytest
 import torch
-import toy_task
-from toy_task import task as toy
 
+import toy_task
 from thalweg import schedule
 from thalweg.lab.cost import cost_of
 from thalweg.lab.task import Task
 from thalweg.lab.train import curve_steps, train
+from toy_task import task as toy
 
 
 def sgd(lr):

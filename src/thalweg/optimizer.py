@@ -8,58 +8,34 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
+import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
+from torch.optim import optimizer as torchs
 
-from thalweg.card import Card, Namesake, card_of
-from thalweg.engine import eager, foreach
+from thalweg.arguments import ENGINES, HINTS, Arguments, check_tensors, door_arguments, with_decay
+from thalweg.card import Card, card_of
+from thalweg.engine import build, cpu, eager, foreach
 from thalweg.engine.cell import Cell, start
-from thalweg.engine.compose import compose
+from thalweg.engine.plan import Plan
 from thalweg.engine.trace import trace
-from thalweg.signature import Rule, Signature, SlotSpec, check_flag, check_number, did_you_mean, signature_of
-from thalweg.transforms.decay import decays
+from thalweg.signature import Rule, SlotSpec, check_flag, did_you_mean, is_on, signature_of
 
 ParamsT = Iterable[torch.Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, torch.Tensor]]
-# What torch's schedulers write into a group, and what a group of another optimizer may bring along.
-FROM_SCHEDULERS = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum")
-HINTS: dict[str, Any] = {
-    "maximize": False,
-    "foreach": None,
-    "capturable": False,
-    "differentiable": False,
-    "fused": None,
-}
 _HOUSE: dict[str, type[Optimizer]] = {}
 
 
-def with_decay(rule: Rule) -> Rule:
-    """The rule as the door runs it: with ``weight_decay`` in front, unless it has its own."""
-    card = card_of(rule)
-    kind = card.decays if card else ("own" if "weight_decay" in signature_of(rule).numbers else "coupled")
-    return compose(decays[kind], rule) if kind in decays else rule
+class _Prepared(NamedTuple):
+    """A group's plan, and what must still be so for it to be used."""
 
-
-def door_arguments(rule: Rule, hyper: Mapping[str, Any]) -> dict[str, Any]:
-    """A rule's hyper-parameters as its class spells them: beta1, beta2 ... become ``betas``.
-
-    A beta that is not given is filled in from the defaults.
-
-        >>> from thalweg.rules.adam import adam
-        >>> door_arguments(adam, {"lr": 0.1, "beta1": 0.8})
-        {'lr': 0.1, 'betas': (0.8, 0.999)}
-    """
-    numbers = {**signature_of(rule).numbers, **hyper}
-    betas = sorted(name for name in numbers if re.fullmatch(r"beta\d", name))
-    spelled: dict[str, Any] = {}
-    for name, value in hyper.items():
-        if len(betas) > 1 and name in betas:
-            spelled["betas"] = tuple(numbers[beta] for beta in betas)
-        else:
-            spelled[name] = value
-    return spelled
+    plan: Plan
+    params: list[int]  # ids
+    states: list[dict[str, Any]]
+    switches: dict[str, Any]  # flags, and whether the numbers that slots depend on are on
+    t: int | None
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -73,17 +49,21 @@ class Optimizer(torch.optim.Optimizer):
         formula: the rule as it stands in its file.
         rule: the formula as it runs: with ``weight_decay`` in front, unless it has its own.
         card: what is known about it, or None.
+        engine: what runs it: "auto" (compiled kernels where they fit, else the reference), "eager" or "cpu".
     """
 
     formula: ClassVar[Rule]
     rule: ClassVar[Rule]
     card: ClassVar[Card | None] = None
+    arguments: ClassVar[Arguments]
+    engine: str = "auto"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "formula" in vars(cls):
             cls.rule = staticmethod(with_decay(cls.formula))
             cls.card = card_of(cls.formula)
+            cls.arguments = Arguments(cls.__name__, cls.rule, cls.card)
             if cls.__module__ == "thalweg.optimizers":
                 _HOUSE[cls.__name__] = cls
 
@@ -95,51 +75,23 @@ class Optimizer(torch.optim.Optimizer):
                 raise TypeError(f"{cls.__name__} has no argument {name!r}.{did_you_mean(name, known)}")
         return super().__new__(cls)
 
-    def __init__(self, params: ParamsT, settings: Mapping[str, Any]):
+    def __init__(self, params: ParamsT, settings: Mapping[str, Any], engine: str = "auto"):
         if isinstance(params, torch.Tensor):
             raise TypeError("params is a tensor; it must be an iterable of tensors or of parameter groups.")
         given: Any = list(params)
         if not given:
             raise ValueError("params is empty; it must hold at least one tensor.")
-        own = self._conventions()
+        self.engine = _chosen(engine)
+        self._plans: dict[int, _Prepared] = {}
+        own = self.arguments.conventions
         # What torch does not have is written down only where it was asked for: groups stay torch's.
         defaults = {k: v for k, v in settings.items() if not (k in own and v == own[k])}
-        super().__init__(given, {**defaults, **self._namesake().fixed})
-        if self._namesake().at_construction:
+        super().__init__(given, {**defaults, **self.arguments.namesake.fixed})
+        if self.arguments.namesake.at_construction:
             for group in self.param_groups:
+                hyper = self.arguments.read(group)
                 for p in group["params"]:
-                    hyper = self._hyper(group)
-                    self._prepare(p, hyper, self._signature().kept(hyper))
-
-    # ---- what a group says
-
-    @classmethod
-    def _signature(cls) -> Signature:
-        return signature_of(cls.rule)
-
-    @classmethod
-    def _namesake(cls) -> Namesake:
-        return (cls.card and cls.card.torch) or Namesake("")
-
-    @classmethod
-    def _conventions(cls) -> dict[str, Any]:
-        """The rule's arguments that its namesake in torch.optim does not have, with their defaults."""
-        if not cls._namesake().name:
-            return {}
-        theirs = inspect.signature(getattr(torch.optim, cls._namesake().name).__init__).parameters
-        spelled = door_arguments(cls.rule, cls._signature().defaults)
-        return {name: value for name, value in spelled.items() if name not in theirs}
-
-    def _hyper(self, group: Mapping[str, Any]) -> dict[str, Any]:
-        """The group's settings under the rule's own names."""
-        defaults = self._signature().defaults
-        hyper: dict[str, Any] = {}
-        for name, default in defaults.items():
-            if "betas" in group and re.fullmatch(r"beta\d", name):
-                hyper[name] = group["betas"][int(name[-1]) - 1]
-            else:
-                hyper[name] = group.get(name, default)
-        return hyper
+                    self._prepare(p, hyper, self.arguments.signature.kept(hyper))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters with settings of its own.
@@ -150,58 +102,13 @@ class Optimizer(torch.optim.Optimizer):
         """
         if isinstance(param_group, dict) and "params" in param_group:
             param_group = dict(param_group)  # torch would write every setting into the caller's own
-            self._check_group(param_group)
+            known = {*inspect.signature(type(self).__init__).parameters} - {"self", "engine"}
+            self.arguments.check_names(param_group, known | {"params", "param_names", *self.defaults})
+            self.arguments.check({**self.defaults, **param_group})
+            if not isinstance(param_group["params"], torch.Tensor | set):
+                param_group["params"] = list(param_group["params"])
+                check_tensors(param_group["params"], self.param_groups)
         super().add_param_group(param_group)
-
-    def _check_group(self, param_group: dict[str, Any]) -> None:
-        known = {*inspect.signature(type(self).__init__).parameters} - {"self"}
-        known |= {"params", "param_names", *FROM_SCHEDULERS, *self.defaults}
-        for name in param_group:
-            if name not in known:
-                near = did_you_mean(name, known - {*FROM_SCHEDULERS})
-                raise TypeError(f"{type(self).__name__} has no setting {name!r}.{near}")
-        group = {**self.defaults, **param_group}
-        self._check_settings(group)
-        if not isinstance(param_group["params"], torch.Tensor | set):
-            given = list(param_group["params"])
-            param_group["params"] = given
-            tensors = [item[1] if isinstance(item, tuple) else item for item in given]
-            seen = {id(q): i for g in self.param_groups for i, q in enumerate(g["params"])}
-            if any(id(q) in seen for q in tensors):
-                raise ValueError("params holds a tensor that is already in another parameter group.")
-            first: dict[int, int] = {}
-            for i, q in enumerate(tensors):
-                if first.setdefault(id(q), i) != i:
-                    raise ValueError(f"params holds the same tensor twice, at {first[id(q)]} and {i}.")
-
-    def _check_settings(self, group: Mapping[str, Any]) -> None:
-        signature = self._signature()
-        if "betas" in group:
-            wanted = sum(bool(re.fullmatch(r"beta\d", name)) for name in signature.numbers)
-            if not isinstance(group["betas"], tuple | list) or len(group["betas"]) != wanted:
-                raise ValueError(f"betas is {group['betas']!r}; it must be {wanted} numbers.")
-        hyper = self._hyper(group)
-        for name in signature.numbers:
-            is_beta = "betas" in group and re.fullmatch(r"beta\d", name)
-            check_number(name, hyper[name], f"betas[{int(name[-1]) - 1}]" if is_beta else name)
-        for name, allowed in signature.flags.items():
-            check_flag(name, hyper[name], allowed)
-        for name in HINTS:
-            if name in group:
-                check_flag(name, group[name], (None, False, True) if HINTS[name] is None else (False, True))
-        if group.get("capturable"):
-            raise ValueError(
-                "capturable is True; it must be False: this engine computes the step's scalars on the host, and "
-                "a captured graph would freeze them."
-            )
-        if group.get("foreach") and group.get("fused"):
-            raise ValueError("foreach and fused are both True; ask for one of them.")
-        for name, value in self._namesake().fixed.items():
-            if group.get(name, value) != value:
-                raise ValueError(f"{name} is {group[name]!r}; {type(self).__name__} is always {value!r} there.")
-        refusal = self.card.refuses(hyper) if self.card and self.card.refuses else None
-        if refusal:
-            raise ValueError(refusal)
 
     # ---- the step
 
@@ -214,38 +121,100 @@ class Optimizer(torch.optim.Optimizer):
         Returns:
             What the closure returned, or None.
         """
+        hooks = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
+        if hooks or torchs._global_optimizer_pre_hooks or torchs._global_optimizer_post_hooks or _profiled():
+            return _with_hooks(self, closure)
+        return self._step(closure)
+
+    step.hooked = True  # type: ignore[attr-defined]  # torch would wrap it: that alone costs more than a small step
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        with torch.set_grad_enabled(bool(self.defaults.get("differentiable", False))):
-            for group in self.param_groups:
-                self._step_group(group)
+        for index, group in enumerate(self.param_groups):
+            if not self._step_as_planned(index, group):
+                with torch.set_grad_enabled(bool(self.defaults.get("differentiable", False))):
+                    self._step_group(index, group)
         return loss
 
-    def _step_group(self, group: dict[str, Any]) -> None:
-        hyper = self._hyper(group)
+    def _step_as_planned(self, index: int, group: dict[str, Any]) -> bool:
+        """Repeat the last step's call with new gradients, if nothing else has changed."""
+        prepared = self._plans.get(index)
+        if prepared is None:
+            return False
+        params, states = group["params"], self.state
+        gradients = [p.grad for p in params]
+        if [id(p) for p in params] != prepared.params or any([g is None for g in gradients]):  # noqa: C419  faster
+            return False
+        if not all([states.get(p) is state for p, state in zip(params, prepared.states, strict=True)]):  # noqa: C419
+            return False
+        hyper = self.arguments.read(group)
+        if self._switches(hyper, group) != prepared.switches:
+            return False
+        numbers = {n: v if type(v) is float else float(v) for n, v in hyper.items() if n in prepared.plan.numbers}
+        if not prepared.plan.run(params, gradients, numbers, prepared.t):
+            return False
+        torch.autograd.graph.increment_version(params)
+        return True
+
+    def _switches(self, hyper: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, Any]:
+        """What a step's shape depends on: flags, the slots that are kept, the direction."""
+        signature = self.arguments.signature
+        found = {name: hyper[name] for name in signature.flags}
+        found.update({slot.when: is_on(hyper[slot.when]) for slot in signature.slots.values() if slot.when})
+        found["maximize"] = group.get("maximize", False)
+        return found
+
+    def _step_group(self, index: int, group: dict[str, Any]) -> None:
+        self._plans.pop(index, None)
+        hyper = self.arguments.read(group)
         params = [p for p in group["params"] if p.grad is not None]
         if not params:
             return
         graph = trace(self.rule, **hyper)
         if graph.model_wide and len(self.param_groups) > 1:
             raise ValueError(f"{type(self).__name__} sums over the whole model: put all parameters in one group.")
-        engine = foreach if graph.model_wide or group.get("foreach") else eager
-        kept = self._signature().kept(hyper)
+        kept = self.arguments.signature.kept(hyper)
         taken = [self._take(p, group, hyper, kept) for p in params]
-        results = engine.step(self.rule, [cell for cell, _ in taken], hyper)
-        for p, (_, rows), (new_p, new_slots) in zip(params, taken, results, strict=True):
-            self._put(p, group, rows, new_p, new_slots)
+        compiled = self.engine != "eager" and not group.get("differentiable") and _kernels_can_be_built(self.engine)
+        fused = [i for i, (cell, rows) in enumerate(taken) if compiled and rows is None and cpu.can_run(graph, cell)]
+        if graph.model_wide and len(fused) < len(taken):
+            fused = []
+        if fused:
+            cpu.update(self.rule, [taken[i][0] for i in fused], hyper)
+            torch.autograd.graph.increment_version([params[i] for i in fused])
+        rest = [i for i in range(len(taken)) if i not in {*fused}]
+        engine = foreach if graph.model_wide or group.get("foreach") else eager
+        results = engine.step(self.rule, [taken[i][0] for i in rest], hyper)
+        for i, (new_p, new_slots) in zip(rest, results, strict=True):
+            self._put(params[i], group, taken[i][1], new_p, new_slots)
+        if len(fused) == len(group["params"]):
+            self._plan(index, group, [cell for cell, _ in taken], hyper)
+
+    def _plan(self, index: int, group: dict[str, Any], cells: list[Cell], hyper: dict[str, Any]) -> None:
+        """Prepare the next step of a group whose parameters all went through the kernels."""
+        params, graph = group["params"], trace(self.rule, **hyper)
+        if group.get("maximize") or any(p.is_complex() for p in params):
+            return
+        states = [self.state.get(p) for p in params]
+        counters = [state["step"] for state in states if state and "step" in state]
+        if any(state is None for state in states) and graph.slots or not Plan.fits(graph, cells, counters):
+            return
+        keys = {slot: self._spelled(slot) for slot in graph.slots}
+        plan = Plan(graph, cells, counters, [state or {} for state in states], keys)
+        t = None if counters else 2
+        self._plans[index] = _Prepared(plan, [id(p) for p in params], states, self._switches(hyper, group), t)
 
     def _spelled(self, slot: str) -> str:
         """A slot's key in the state: torch's name for it, where torch has one."""
-        return self._namesake().slots.get(slot, slot)
+        return self.arguments.namesake.slots.get(slot, slot)
 
     def _prepare(self, p: torch.Tensor, hyper: dict[str, Any], kept: Mapping[str, SlotSpec]) -> dict[str, Any]:
         """The parameter's state, with every slot that these settings keep."""
         state = self.state.get(p, {})
-        if self._namesake().step and "step" not in state:
+        if self.arguments.namesake.step and "step" not in state:
             double = torch.get_default_dtype() is torch.float64
             state["step"] = torch.zeros((), dtype=torch.float64 if double else torch.float32)
         for name, slot in kept.items():
@@ -329,6 +298,7 @@ class Optimizer(torch.optim.Optimizer):
                 for name, value in self.defaults.items():
                     group.setdefault(name, value)
 
+        self._plans.clear()
         before = self.register_load_state_dict_pre_hook(remember)
         after = self.register_load_state_dict_post_hook(keep_dtypes, prepend=True)
         try:
@@ -336,6 +306,46 @@ class Optimizer(torch.optim.Optimizer):
         finally:
             before.remove()
             after.remove()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "engine": self.engine}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._plans = {}
+
+
+def _advance(self: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
+    return self._step(closure)
+
+
+_with_hooks = torch.optim.Optimizer.profile_hook_step(_advance)
+_profiled = torch._C._autograd._profiler_enabled
+
+
+def _chosen(engine: str) -> str:
+    """The engine asked for, by the argument or else by ``THALWEG_ENGINE``."""
+    check_flag("engine", engine, ENGINES)
+    if engine == "auto" and "THALWEG_ENGINE" in os.environ:
+        engine = os.environ["THALWEG_ENGINE"]
+        check_flag("THALWEG_ENGINE", engine, ENGINES)
+    if engine == "cpu":
+        build.compiler()
+    return engine
+
+
+@functools.cache
+def _kernels_can_be_built(engine: str) -> bool:
+    """Whether there is a compiler and a place for what it makes; if not, say once what to do."""
+    try:
+        build.compiler()
+        build.cache_folder()
+    except (build.NoCompiler, OSError) as error:
+        if engine == "cpu":
+            raise
+        warnings.warn(f"steps run eagerly, several times slower than compiled ones: {error}", stacklevel=2)
+        return False
+    return True
 
 
 def _write(target: torch.Tensor, rows: Any, value: torch.Tensor) -> None:
@@ -379,6 +389,7 @@ def _made(rule: Rule) -> type[Any]:
     full = with_decay(rule)
     defaults = door_arguments(full, signature_of(full).defaults)
     defaults |= {name: HINTS[name] for name in ("maximize", "foreach", "differentiable")}
+    defaults["engine"] = "auto"
     keyword, positional = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
     first = {"lr": defaults.pop("lr")} if "lr" in defaults else {}
     arguments = [
@@ -392,8 +403,8 @@ def _made(rule: Rule) -> type[Any]:
         bound = signature.bind(*args, **settings)
         bound.apply_defaults()
         self, params, *_ = bound.args
-        chosen = {k: v for k, v in bound.arguments.items() if k not in ("self", "params")}
-        Optimizer.__init__(self, params, chosen)
+        chosen = {k: v for k, v in bound.arguments.items() if k not in ("self", "params", "engine")}
+        Optimizer.__init__(self, params, chosen, bound.arguments["engine"])
 
     __init__.__signature__ = signature  # type: ignore[attr-defined]
     body = {

@@ -36,6 +36,8 @@ class Adadelta(Optimizer):
         maximize: walk up instead of down. Default False.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
         eps_inside_root: eps inside the root (the lecture, Keras, optax) or outside. Default True.
+        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
+            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
 
     Conventions:
         torch: the defaults.
@@ -73,6 +75,7 @@ class Adadelta(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
         eps_inside_root: bool = True,
+        engine: str = "auto",
     ) -> None:
         super().__init__(
             params,
@@ -87,6 +90,7 @@ class Adadelta(Optimizer):
                 "differentiable": differentiable,
                 "eps_inside_root": eps_inside_root,
             },
+            engine,
         )
 
 
@@ -113,6 +117,8 @@ class Adagrad(Optimizer):
         fused: a wish for speed: the fastest engine at hand is taken in any case; the numbers are the same.
             Default None.
         eps_inside_root: eps inside the root (the lecture, Keras, optax) or outside. Default False.
+        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
+            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
 
     Conventions:
         torch: the defaults.
@@ -149,6 +155,7 @@ class Adagrad(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         eps_inside_root: bool = False,
+        engine: str = "auto",
     ) -> None:
         super().__init__(
             params,
@@ -164,6 +171,7 @@ class Adagrad(Optimizer):
                 "fused": fused,
                 "eps_inside_root": eps_inside_root,
             },
+            engine,
         )
 
 
@@ -200,6 +208,8 @@ class Adam(Optimizer):
         eps_hat: add eps to sqrt(v) before its bias correction (Keras, TensorFlow). Default False.
         max_of_corrected: amsgrad takes the maximum after the bias correction (optax) instead of before
             (torch). Default False.
+        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
+            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
 
     Conventions:
         torch: the defaults.
@@ -246,6 +256,7 @@ class Adam(Optimizer):
         bias_correction: bool = True,
         eps_hat: bool = False,
         max_of_corrected: bool = False,
+        engine: str = "auto",
     ) -> None:
         super().__init__(
             params,
@@ -266,6 +277,7 @@ class Adam(Optimizer):
                 "eps_hat": eps_hat,
                 "max_of_corrected": max_of_corrected,
             },
+            engine,
         )
 
 
@@ -298,6 +310,8 @@ class AdamW(Optimizer):
         eps_hat: add eps to sqrt(v) before its bias correction (Keras, TensorFlow). Default False.
         max_of_corrected: amsgrad takes the maximum after the bias correction (optax) instead of before
             (torch). Default False.
+        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
+            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
 
     Conventions:
         torch: the defaults.
@@ -338,6 +352,7 @@ class AdamW(Optimizer):
         bias_correction: bool = True,
         eps_hat: bool = False,
         max_of_corrected: bool = False,
+        engine: str = "auto",
     ) -> None:
         super().__init__(
             params,
@@ -357,6 +372,7 @@ class AdamW(Optimizer):
                 "eps_hat": eps_hat,
                 "max_of_corrected": max_of_corrected,
             },
+            engine,
         )
 
 
@@ -386,6 +402,8 @@ class Momentum(Optimizer):
         average: the velocity is a weighted average of gradients instead of their sum. Default False.
         lr_in_velocity: the velocity holds steps (lr inside: Sutskever, Keras, optax's RMSProp), not
             gradients. Default False.
+        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
+            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
 
     Conventions:
         torch: the defaults.
@@ -425,6 +443,7 @@ class Momentum(Optimizer):
         fused: bool | None = None,
         average: bool = False,
         lr_in_velocity: bool = False,
+        engine: str = "auto",
     ) -> None:
         super().__init__(
             params,
@@ -440,6 +459,7 @@ class Momentum(Optimizer):
                 "average": average,
                 "lr_in_velocity": lr_in_velocity,
             },
+            engine,
         )
 
 
@@ -470,6 +490,8 @@ class NAdam(Optimizer):
         capturable: must be False on this engine. Default False.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
         momentum_schedule: warm the momentum up at all. Default True.
+        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
+            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
 
     Conventions:
         torch: the defaults.
@@ -506,6 +528,7 @@ class NAdam(Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         momentum_schedule: bool = True,
+        engine: str = "auto",
     ) -> None:
         super().__init__(
             params,
@@ -522,6 +545,7 @@ class NAdam(Optimizer):
                 "differentiable": differentiable,
                 "momentum_schedule": momentum_schedule,
             },
+            engine,
         )
 
 
@@ -549,6 +573,8 @@ class Nesterov(Optimizer):
         average: the velocity is a weighted average of gradients instead of their sum. Default False.
         lr_in_velocity: the velocity holds steps (lr inside: Sutskever, Keras, optax's RMSProp), not
             gradients. Default False.
+        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
+            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
 
     Conventions:
         torch: the defaults.
@@ -583,6 +609,7 @@ class Nesterov(Optimizer):
         fused: bool | None = None,
         average: bool = False,
         lr_in_velocity: bool = False,
+        engine: str = "auto",
     ) -> None:
         super().__init__(
             params,
@@ -597,6 +624,7 @@ class Nesterov(Optimizer):
                 "average": average,
                 "lr_in_velocity": lr_in_velocity,
             },
+            engine,
         )
 
 
@@ -629,6 +657,8 @@ class RMSprop(Optimizer):
         bias_correction: give averages that began at 0 their full weight. Default False.
         lr_in_velocity: the velocity holds steps (lr inside: Sutskever, Keras, optax's RMSProp), not
             gradients. Default False.
+        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
+            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
 
     Conventions:
         torch: the defaults.
@@ -672,6 +702,7 @@ class RMSprop(Optimizer):
         eps_inside_root: bool = False,
         bias_correction: bool = False,
         lr_in_velocity: bool = False,
+        engine: str = "auto",
     ) -> None:
         super().__init__(
             params,
@@ -691,6 +722,7 @@ class RMSprop(Optimizer):
                 "bias_correction": bias_correction,
                 "lr_in_velocity": lr_in_velocity,
             },
+            engine,
         )
 
 
@@ -718,6 +750,8 @@ class SGD(Optimizer):
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
         fused: a wish for speed: the fastest engine at hand is taken in any case; the numbers are the same.
             Default None.
+        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
+            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
 
     Conventions:
         torch: the defaults.
@@ -753,6 +787,7 @@ class SGD(Optimizer):
         foreach: bool | None = None,
         differentiable: bool = False,
         fused: bool | None = None,
+        engine: str = "auto",
     ) -> None:
         super().__init__(
             params,
@@ -767,4 +802,5 @@ class SGD(Optimizer):
                 "differentiable": differentiable,
                 "fused": fused,
             },
+            engine,
         )

@@ -171,6 +171,8 @@ def _compiled(node: ast.expr, names: list[str]) -> Callable[[Values], Tensor]:
 
 
 def _number(number: float) -> Callable[[Values], Tensor]:
+    if abs(number) > 1e300:
+        raise ValueError(f"a formula may not hold a number as large as {str(number)[:12]}...")
     constant = torch.tensor(float(number), dtype=torch.float64)  # a tensor: 9**9**9 is inf, and no long computation
     return lambda values: constant
 

@@ -27,39 +27,49 @@ class Plan:
         graph: of an elementwise rule whose slots all have the parameter's shape.
         cells: as the engine takes them, for which `cpu.can_run` holds, all of equal t.
         counters: the tensors in which the step numbers are kept, one per cell, or none at all.
+        states: where each cell's slots are looked up, step after step.
+        keys: the name of each slot there.
     """
 
-    def __init__(self, graph: Graph, cells: Sequence[Cell], counters: Sequence[torch.Tensor]):
+    def __init__(
+        self,
+        graph: Graph,
+        cells: Sequence[Cell],
+        counters: Sequence[torch.Tensor],
+        states: Sequence[Mapping[str, torch.Tensor]],
+        keys: Mapping[str, str],
+    ):
         first = cells[0]
-        self.program = cpu.program(graph, cpu.memory_of(graph, first))
-        (kernel,), (self.function,) = self.program.kernels, self.program.functions
-        columns = kernel.columns
+        program = cpu.program(graph, cpu.memory_of(graph, first))
+        (kernel,), (self.function,) = program.kernels, program.functions
+        self.width = len(kernel.columns)
+        self.gradient_column = kernel.columns.index("g") if "g" in kernel.columns else None
         self.host = host_function(graph, kernel.scalars)
-        self.gradient_column = columns.index("g") if "g" in columns else None
-        self.width = len(columns)
+        self.numbers = graph.signature.numbers
         self.shapes = [cell.g.shape for cell in cells]
         self.dtypes = [cell.g.dtype for cell in cells]
         self.layouts = [torch.strided] * len(cells)
-        fixed = [
-            (k * self.width + c, cell.p if name == "p" else cell.slots[name])
-            for k, cell in enumerate(cells)
-            for c, name in enumerate(columns)
-            if name != "g"
-        ]
-        self.fixed = [tensor for _, tensor in fixed]
-        self.addresses = [tensor.data_ptr() for tensor in self.fixed]
+        self.places = [(state, keys[name]) for name in graph.slots for state in states]
+        self.addresses = self._addresses([cell.p for cell in cells])
         ends = list(accumulate(cell.p.numel() for cell in cells))
         self.total, self.count = ends[-1], len(cells)
         self.ends = (ctypes.c_int64 * len(cells))(*ends)
         self.table = (ctypes.c_void_p * (len(cells) * self.width))()
-        for place, tensor in fixed:
-            self.table[place] = tensor.data_ptr()
+        for k, cell in enumerate(cells):
+            for c, name in enumerate(kernel.columns):
+                if name != "g":
+                    tensor = cell.p if name == "p" else cell.slots[name]
+                    self.table[k * self.width + c] = tensor.data_ptr()
         self.scalars = (ctypes.c_double * max(1, len(kernel.scalars)))()
         self.nothing = (ctypes.c_double * 1)()
         self.counters = list(counters)
         self.counter_table = (ctypes.c_void_p * max(1, len(counters)))(*(c.data_ptr() for c in counters))
-        wide = bool(counters) and counters[0].dtype is torch.float64
-        self.advance = self.program.counts[wide]
+        self.advance = program.counts[bool(counters) and counters[0].dtype is torch.float64]
+
+    def _addresses(self, params: Sequence[torch.Tensor]) -> list[int]:
+        found = [p.data_ptr() for p in params]
+        found += [state[key].data_ptr() for state, key in self.places]
+        return found
 
     @staticmethod
     def fits(graph: Graph, cells: Sequence[Cell], counters: Sequence[torch.Tensor]) -> bool:
@@ -71,11 +81,17 @@ class Plan:
         kinds = {(cell.t, cpu.memory_of(graph, cell)) for cell in cells}
         return len(kinds) == 1 and len({c.dtype for c in counters}) <= 1 and all(cpu.can_run(graph, c) for c in cells)
 
-    def run(self, gradients: Sequence[torch.Tensor], hyper: Mapping[str, Any], t: int | None) -> bool:
+    def run(
+        self,
+        params: Sequence[torch.Tensor],
+        gradients: Sequence[torch.Tensor],
+        hyper: Mapping[str, Any],
+        t: int | None,
+    ) -> bool:
         """Take the step, or say that the plan no longer fits.
 
         Args:
-            gradients: one for each cell, in their order.
+            params, gradients: one for each cell, in their order.
             hyper: plain numbers by the rule's own names.
             t: the step number, or None to take it from the counters.
         """
@@ -83,7 +99,7 @@ class Plan:
             return False
         if [g.shape for g in gradients] != self.shapes or not all([g.is_contiguous() for g in gradients]):
             return False
-        if [tensor.data_ptr() for tensor in self.fixed] != self.addresses:
+        if self._addresses(params) != self.addresses:
             return False
         if self.counters:
             before = self.counters[0].item()

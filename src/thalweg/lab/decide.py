@@ -73,10 +73,12 @@ def decide(
     """Compare the leader with every rival on the seeds that both ran.
 
     Two-sided paired t tests at a familywise `alpha`, Holm-adjusted over the rivals. A rival is beaten when its
-    interval excludes 0 on the leader's side ("better"), and tied when the interval lies within the margin: a difference known to be
-    too small to matter is a tie even where it is known not to be 0. All beaten: a winner. None undecided, but
-    some tied: a practical tie. A standard deviation is never taken below the metric's grain (the smallest gap
-    between distinct values seen): equal differences of accuracies are not certainty.
+    interval excludes 0 on the leader's side ("better"), and tied when the interval lies within the margin: a
+    difference known to be too small to matter is a tie even where it is known not to be 0. All beaten: a
+    winner. None undecided, but some tied: a practical tie.
+
+    A standard deviation is never taken below the metric's grain (the smallest gap between distinct values
+    seen): equal differences of accuracies are not certainty.
 
     Args:
         values: the final metric of every confirmed optimizer by seed, at least one each; a run that diverged

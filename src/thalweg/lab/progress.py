@@ -150,4 +150,6 @@ def _drawn(tally: Tally) -> Any:
     left = "" if tally.left is None else f", at most {duration(tally.left)} left"
     bar = require("rich.progress_bar").ProgressBar(total=max(tally.most, 1), completed=tally.done, width=40)
     what = f"{STAGES.get(tally.stage, tally.stage)}: {tally.done} of at most {tally.most} runs{left}"
-    return require("rich.console").Group(table, bar, what)
+    below = require("rich.table").Table.grid(padding=(0, 2))
+    below.add_row(bar, what)
+    return require("rich.console").Group(table, below)

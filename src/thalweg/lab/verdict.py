@@ -9,7 +9,6 @@ from thalweg.lab.decide import Comparison, Decision
 from thalweg.lab.protocol import Findings
 from thalweg.lab.task import Task
 
-
 BEGINS = {
     "winner": "Winner",
     "practical tie": "Practical tie",
@@ -32,7 +31,9 @@ def _said(decision: Decision, task: Task, findings: Findings) -> str:
     values = [r.final for t, r in findings.done if t.optimizer == leader and r.final is not None]
     if decision.n == 0:
         best = f"{task.metric_name} {(max if task.mode == 'max' else min)(values):.4g}"
-        return f"{leader} has the best search value so far ({best}), but nothing is confirmed on fresh seeds ({NOTHING})"
+        return (
+            f"{leader} has the best search value so far ({best}), but nothing is confirmed on fresh seeds ({NOTHING})"
+        )
     fresh = [r.final for _, r in findings.of(leader, "confirmation") if r.final is not None]
     at = f"{leader} ({task.metric_name} {statistics.mean(fresh):.4g})"
     if not decision.comparisons:

@@ -40,6 +40,8 @@ WORDS = {
     "foreach": "True: call the rule once on lists of tensors; the numbers are the same",
     "fused": "a wish for speed: the fastest engine at hand is taken in any case; the numbers are the same",
     "capturable": "must be False on this engine",
+    "engine": "'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the reference; "
+    "the environment's THALWEG_ENGINE changes what 'auto' means",
     "differentiable": "let autograd follow the step (for gradients with respect to lr, say)",
 }
 HEAD = '''\
@@ -76,7 +78,7 @@ def optimizers_source(entries: list[tuple[str, Rule, Card, Signature, dict[str, 
 def arguments(card: Card, defaults: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Positional and keyword-only arguments with their defaults: torch's order, then our own."""
     if card.torch is None:
-        return {"lr": defaults["lr"]}, {k: v for k, v in defaults.items() if k != "lr"}
+        return {"lr": defaults["lr"]}, {**{k: v for k, v in defaults.items() if k != "lr"}, "engine": "auto"}
     theirs = inspect.signature(getattr(torch.optim, card.torch.name).__init__).parameters
     fixed = card.torch.fixed
     positional: dict[str, Any] = {}
@@ -87,7 +89,7 @@ def arguments(card: Card, defaults: Mapping[str, Any]) -> tuple[dict[str, Any], 
         ours = defaults.get(name, q.default)
         (keyword if q.kind is q.KEYWORD_ONLY else positional)[name] = ours
     keyword |= {name: value for name, value in defaults.items() if name not in theirs}
-    return positional, keyword
+    return positional, {**keyword, "engine": "auto"}
 
 
 def _class(expression: str, formula: Rule, card: Card, signature: Signature, defaults: dict[str, Any]) -> str:
@@ -128,8 +130,8 @@ def _class(expression: str, formula: Rule, card: Card, signature: Signature, def
     lines += ["        *,"] if keyword else []
     lines += [f"        {name}: {_type(name, value)} = {value!r}," for name, value in keyword.items()]
     lines += ["    ) -> None:", "        super().__init__(", "            params,", "            {"]
-    lines += [f'                "{name}": {name},' for name in names]
-    lines += ["            },", "        )"]
+    lines += [f'                "{name}": {name},' for name in names if name != "engine"]
+    lines += ["            },", "            engine,", "        )"]
     return "\n".join(lines)
 
 

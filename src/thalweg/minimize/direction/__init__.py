@@ -24,9 +24,12 @@ class Direction(NamedTuple):
         unit: whether a step of 1 is its natural first trial (quasi-Newton), or whether the length of the
             last step is a better guess (conjugate gradients).
         card: what stands beside it.
+        hessian: whether ``memory["H"]`` must hold the Hessian at the new point, (B, n, n); the first
+            direction is then a turn, too, with s, y and d None.
     """
 
     start: Callable[[Any], Memory]
     turn: Callable[[Memory, Any, Any, Any, Any], tuple[Memory, Any]]
     unit: bool
     card: MethodCard
+    hessian: bool = False

@@ -14,8 +14,8 @@ from thalweg.minimize.direction import Direction, Memory
 
 
 def start(g: Any) -> Memory:
-    """No matrix yet: its scale is known only after the first step."""
-    return {"H": None}
+    """The unit matrix, to be scaled by the first pair."""
+    return {"H": identity(g), "fresh": dot(g, g) == dot(g, g)}
 
 
 def identity(g: Any) -> Any:
@@ -36,16 +36,15 @@ def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
     xp = namespace(g)
     sy, yy, sound = curvature(s, y)
     sy = xp.where(sound, sy, 1)
-    H = memory["H"]
-    scale = xp.where(sound, sy / xp.where(sound, yy, 1), 1)
-    if H is None:  # H0 = (s'y / y'y) I: Nocedal and Wright, equation 6.20
-        H = identity(g) * scale[:, None, None]
+    H, fresh = memory["H"], memory["fresh"]
+    if fresh.any():  # H0 = (s'y / y'y) I: Nocedal and Wright, equation 6.20
+        H = H * xp.where(fresh & sound, sy / xp.where(sound, yy, 1), 1)[:, None, None]
     Hy = matvec(H, y)
     w = ((1 + dot(y, Hy) / sy) / 2 / sy)[:, None] * s - Hy / sy[:, None]
     w = xp.where(sound[:, None], w, 0)  # an unsound pair teaches nothing
     half = s[:, :, None] * w[:, None, :]
     H = H + half + half.swapaxes(-1, -2)
-    return {"H": H}, -matvec(H, g)
+    return {"H": H, "fresh": fresh & ~sound}, -matvec(H, g)
 
 
 card = MethodCard(

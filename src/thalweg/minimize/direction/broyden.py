@@ -12,7 +12,7 @@ from typing import Any
 from thalweg.minimize.arrays import dot, matvec, namespace
 from thalweg.minimize.card import MethodCard
 from thalweg.minimize.direction import Direction, Memory
-from thalweg.minimize.direction.bfgs import curvature, identity, start
+from thalweg.minimize.direction.bfgs import curvature, start
 
 
 def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
@@ -20,13 +20,11 @@ def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
     xp, n = namespace(g), g.shape[-1]
     sy, yy, sound = curvature(s, y)
     sy = xp.where(sound, sy, 1)
-    H = memory["H"]
-    if H is None:
-        H = identity(g) * xp.where(sound, sy / xp.where(sound, yy, 1), 1)[:, None, None]
-        d = -matvec(H, g - y)  # what the direction would have been
-        s_B_s = dot(s, s) / xp.where(sound, sy / xp.where(sound, yy, 1), 1)
-    else:
-        s_B_s = -dot(s, g - y) * (dot(s, s) / dot(d, d)) ** 0.5  # s = a d and d = -Hg: no matrix B is needed
+    H, fresh = memory["H"], memory["fresh"]
+    s_B_s = -dot(s, g - y) * (dot(s, s) / dot(d, d)) ** 0.5  # s = a d and d = -Hg: no matrix B is needed
+    if fresh.any():
+        scale = xp.where(fresh & sound, sy / xp.where(sound, yy, 1), 1)
+        H, s_B_s = H * scale[:, None, None], xp.where(fresh, dot(s, s) / scale, s_B_s)
     Hy = matvec(H, y)
     yHy = xp.where(sound, dot(y, Hy), 1)
     b, h = xp.where(sound, s_B_s / sy, 1), yHy / sy
@@ -46,11 +44,10 @@ def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
     tau = tau * xp.where(spread < bound, spread, bound)
     phi = (1 - theta) / sigma
     v = yHy[:, None] ** 0.5 * (s / sy[:, None] - Hy / yHy[:, None])
-    yes = sound[:, None, None]
     grown = H - Hy[:, :, None] * Hy[:, None, :] / yHy[:, None, None] + phi[:, None, None] * v[:, :, None] * v[:, None, :]
     grown = grown / tau[:, None, None] + s[:, :, None] * s[:, None, :] / sy[:, None, None]
-    H = xp.where(yes, grown, H)
-    return {"H": H}, -matvec(H, g)
+    H = xp.where(sound[:, None, None], grown, H)
+    return {"H": H, "fresh": fresh & ~sound}, -matvec(H, g)
 
 
 card = MethodCard(

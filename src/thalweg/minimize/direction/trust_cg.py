@@ -1,0 +1,71 @@
+"""The trust region step by conjugate gradients: products with the Hessian only (Steihaug 1983, Toint 1981).
+
+Conjugate gradients on H s = -g, stopped early where the accuracy is enough, at the boundary where the step
+gets too long, and along a direction of negative curvature where one is found. The generator asks for its
+products: ``Hd = yield d``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from thalweg.minimize.arrays import dot, namespace
+from thalweg.minimize.card import MethodCard
+
+
+def steihaug(g: Any, radius: Any, tolerance: Any, most: int) -> Generator[Any, Any, tuple[Any, Any]]:
+    """The step (B, n) and the decrease it foretells (B,).
+
+    Args:
+        g: the gradients, (B, n).
+        radius: (B,).
+        tolerance: stop where the residual is shorter than this, (B,).
+        most: at most so many products.
+    """
+    xp = namespace(g)
+    s, Hs, r, d = 0 * g, 0 * g, g, -g
+    rr = dot(r, r)
+    going = rr > tolerance**2
+    for _ in range(most):
+        if not going.any():
+            break
+        Hd = yield d
+        bend = dot(d, Hd)
+        sound = bend > 0
+        alpha = rr / xp.where(sound, bend, 1)
+        new = s + alpha[:, None] * d
+        leaves = going & ~(sound & (dot(new, new) < radius**2))
+        step = xp.where(going, xp.where(leaves, boundary(s, d, radius), alpha), 0)[:, None]
+        step = xp.where(step == step, step, 0)
+        s, Hs, r = s + step * d, Hs + step * Hd, r + step * Hd
+        going = going & ~leaves
+        new_rr = dot(r, r)
+        going = going & (new_rr > tolerance**2)
+        d = xp.where(going[:, None], (new_rr / xp.where(rr > 0, rr, 1))[:, None] * d - r, d)
+        rr = new_rr
+    return s, -dot(g, s) - dot(s, Hs) / 2
+
+
+def boundary(s: Any, d: Any, radius: Any) -> Any:
+    """How far along d from s the sphere is, (B,)."""
+    dd, sd, ss = dot(d, d), dot(s, d), dot(s, s)
+    room = radius**2 - ss
+    xp = namespace(s)
+    room = xp.where(room > 0, room, 0)
+    root = (sd * sd + dd * room) ** 0.5
+    # The larger root, without cancellation.
+    return xp.where(sd > 0, room / xp.where(sd + root > 0, sd + root, 1), (root - sd) / xp.where(dd > 0, dd, 1))
+
+
+card = MethodCard(
+    title="Newton-CG, trust region",
+    paper="Steihaug, SIAM J. Numer. Anal. 20, 1983; Toint 1981; Dembo and Steihaug 1983 (the stopping rule)",
+    formula="conjugate gradients on H s = -g until |Hs + g| <= min(0.1, |g|^1/2) |g| or |s| = radius",
+    intuition="Solve Newton's equation only as well as the step deserves: roughly far away, sharply at the end.",
+    strengths=["second-order convergence without a matrix", "negative curvature is followed"],
+    weaknesses=["products add up on badly conditioned problems"],
+    when="Thousands of unknowns, smooth, products cheap by autograd.",
+    when_not="Few unknowns: use newton.",
+    cost="5 n numbers beside the products",
+)

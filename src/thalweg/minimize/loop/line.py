@@ -1,0 +1,203 @@
+"""Walking along lines: a direction says which way, a search how far.
+
+Every problem of the batch has one trial point out at a time. Those whose trial is accepted turn; the others
+shorten or lengthen their step. So all advance together, whatever phase they are in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from thalweg.minimize.arrays import Array, beside, dot, epsilon, host, largest
+
+Rows = Any  # slice(None) or the numbers of some rows
+
+
+def first_step(x: Array, f: np.ndarray, g: Array) -> np.ndarray:
+    """How far along -g the first trial goes, (B,): a length that scales with x and with f.
+
+    f / |g|^2 would lead a linear function to 0; it is kept between a hundredth and the whole of |x|. At
+    x = 0 it stands alone, and where f = 0 too, the step has length 1.
+    """
+    gg, xx = host(dot(g, g), dot(x, x))
+    length = np.sqrt(gg)
+    size = np.sqrt(xx)
+    with np.errstate(all="ignore"):
+        wanted = abs(f) / length
+        limited = np.clip(wanted, 0.01 * size, size)
+        chosen = np.where(size > 0, limited, np.where(wanted > 0, wanted, 1.0))
+        return np.where(length > 0, chosen / length, 1.0)
+
+
+class LineWalk:
+    """B problems on their way, each on a line.
+
+    Args:
+        direction, search: the two strategies.
+        hessian: ``hessian(x, rows) -> (len(rows), n, n)``, for directions that need it.
+        x, f, g: where they stand: (B, n), (B,) on the host, (B, n).
+        first: ``first(x, f, g) -> (B,)``, the first steps along -g.
+    """
+
+    def __init__(
+        self,
+        direction: Any,
+        search: Any,
+        hessian: Callable[[Array, Rows], Array],
+        x: Array,
+        f: np.ndarray,
+        g: Array,
+        first: Callable[..., np.ndarray] = first_step,
+    ):
+        self.direction, self.search, self.hessian = direction, search, hessian
+        self.x, self.f, self.g = x, f, g
+        self.noise_unit = max(1e-6, 10 * epsilon(x))
+        self.mean, self.weight = abs(f), np.ones(len(f))
+        self.memory = direction.start(g)
+        self.d, self.step = -g, np.ones(len(f))
+        self.slope = np.zeros(len(f))
+        self.plain = np.ones(len(f), dtype=bool)  # the direction is -g, with nothing left to forget
+        if direction.hessian:
+            self.memory["H"] = hessian(x, slice(None))
+            self.memory, self.d = direction.turn(self.memory, None, None, g, None)
+            self.plain[:] = False
+        (self.slope,) = host(dot(self.d, g))
+        lost = ~(self.slope < 0)
+        if lost.any():
+            self._forget(np.flatnonzero(lost))
+        if not direction.hessian:
+            self.step = first(x, f, g)
+        self.refining: list[Any] = [None] * len(f)
+        self.lowest: list[Any] = [None] * len(f)
+
+    def ask(self) -> Array:
+        """The trial points, (B, n)."""
+        return self.x + beside(self.step, self.x) * self.d
+
+    def tell(self, x: Array, f: Array, g: Array) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Take in what was found at the trial points.
+
+        Returns:
+            The values and the gradients' largest entries at the trials, which problems moved (to where
+            `x`, `f`, `g` of this walk now are), and which can get no further: (B,) each, on the host.
+        """
+        f, slope, norm = host(f, dot(g, self.d), largest(g))
+        noise = self.noise_unit * self.mean
+        good = self.search.accept((at := self._at(noise)), self.step, f, slope) & np.isfinite(norm)
+        stuck = np.zeros(len(f), dtype=bool)
+        if good.all():
+            self._turn(slice(None), x, f, g)
+            return f, norm, good, stuck
+        seen, norm = f, norm
+        f = f.copy()
+        for i in np.flatnonzero(~good):
+            finite = np.isfinite(norm[i])
+            if finite and f[i] < (self.lowest[i][0] if self.lowest[i] else self.f[i]):
+                self.lowest[i] = (f[i], x[i], g[i])
+            if self._next(i, at, float(f[i]), float(slope[i]) if finite else np.nan):
+                continue
+            self.refining[i] = None
+            if self.lowest[i] is not None:  # the search failed, and yet there is a lower point: go there
+                x, g = _with(x, i, self.lowest[i][1]), _with(g, i, self.lowest[i][2])
+                f[i], good[i] = self.lowest[i][0], True
+            elif not self.plain[i]:
+                self._forget(np.array([i]))
+            else:
+                stuck[i] = True
+        if good.any():
+            self._turn(slice(None) if good.all() else np.flatnonzero(good), x, f, g)
+        return seen, norm, good, stuck
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Go on with these problems only."""
+        for name in ("x", "f", "g", "d", "step", "slope", "plain", "mean", "weight"):
+            setattr(self, name, getattr(self, name)[rows])
+        self.memory = {name: value[rows] for name, value in self.memory.items()}
+        self.refining = [self.refining[i] for i in rows]
+        self.lowest = [self.lowest[i] for i in rows]
+
+    def _at(self, noise: np.ndarray) -> Any:
+        return Line(self.f, self.slope, noise)
+
+    def _next(self, i: int, at: Any, f: float, slope: float) -> bool:
+        """Let the search of problem i choose its next step; False: it has given up."""
+        try:
+            if self.refining[i] is None:
+                own = Line(float(at.f[i]), float(at.slope[i]), float(at.noise[i]))
+                self.refining[i] = self.search.refine(own, float(self.step[i]), f, slope)
+                self.step[i] = next(self.refining[i])
+            else:
+                self.step[i] = self.refining[i].send((f, slope))
+        except StopIteration:
+            return False
+        return True
+
+    def _turn(self, rows: Rows, x: Array, f: np.ndarray, g: Array) -> None:
+        """These problems move to their trial points and get a new direction."""
+        every = isinstance(rows, slice)
+        x, f, g = (x, f, g) if every else (x[rows], f[rows], g[rows])
+        d, step, slope = self.d[rows], self.step[rows], self.slope[rows]
+        s = x - self.x[rows]
+        memory = {name: value[rows] for name, value in self.memory.items()}
+        if self.direction.hessian:
+            memory["H"] = self.hessian(x, rows)
+        memory, d = self.direction.turn(memory, s, g - self.g[rows], g, d)
+        new_slope, dd, gg, ss = host(dot(d, g), dot(d, d), dot(g, g), dot(s, s))
+        lost = ~((new_slope < 0) & (new_slope * new_slope > 1e-30 * dd * gg) & (dd < np.inf))
+        weight = 1 + 0.7 * self.weight[rows]
+        mean = self.mean[rows] + (abs(f) - self.mean[rows]) / weight
+        if self.direction.unit:
+            new_step = np.ones(len(f))
+        else:  # the same first-order change as the last step's
+            new_step = step * np.minimum(np.where(new_slope < 0, slope / np.where(new_slope < 0, new_slope, -1), 1), 10)
+        if every:
+            self.x, self.f, self.g, self.d, self.step, self.slope = x, f, g, d, new_step, new_slope
+            self.memory, self.mean, self.weight = memory, mean, weight
+            self.refining, self.lowest = [None] * len(f), [None] * len(f)
+            self.plain = np.zeros(len(f), dtype=bool)
+        else:
+            self.x, self.g, self.d = _with(self.x, rows, x), _with(self.g, rows, g), _with(self.d, rows, d)
+            self.memory = {name: _with(self.memory[name], rows, value) for name, value in memory.items()}
+            self.f, self.slope, self.step = self.f.copy(), self.slope.copy(), self.step.copy()
+            self.f[rows], self.slope[rows], self.step[rows] = f, new_slope, new_step
+            self.mean[rows], self.weight[rows], self.plain[rows] = mean, weight, False
+            for i in rows:
+                self.refining[i] = self.lowest[i] = None
+        if lost.any():
+            which = np.flatnonzero(lost)
+            with np.errstate(all="ignore"):
+                length = np.sqrt(ss[which] / gg[which])
+            self._forget(which if every else rows[which], length)
+
+    def _forget(self, rows: np.ndarray, step: Any = None) -> None:
+        """Start anew along -g, at first as far as the last step went."""
+        g = self.g[rows]
+        (gg,) = host(dot(g, g))
+        if step is None:
+            (dd,) = host(dot(self.d[rows], self.d[rows]))
+            with np.errstate(all="ignore"):
+                step = self.step[rows] * np.sqrt(dd / gg)
+        step = np.where(np.isfinite(step) & (step > 0), step, 1.0)
+        self.memory = {name: _with(self.memory[name], rows, value) for name, value in self.direction.start(g).items()}
+        self.d = _with(self.d, rows, -g)
+        self.slope, self.step = self.slope.copy(), self.step.copy()
+        self.slope[rows], self.step[rows], self.plain[rows] = -gg, step, True
+
+
+class Line:
+    """What a search is told about the beginning of its line: value, slope, and the noise of the value."""
+
+    __slots__ = ("f", "noise", "slope")
+
+    def __init__(self, f: Any, slope: Any, noise: Any):
+        self.f, self.slope, self.noise = f, slope, noise
+
+
+def _with(array: Array, rows: Any, values: Array) -> Array:
+    """The array with other values in these rows, the old one untouched."""
+    array = array.copy() if isinstance(array, np.ndarray) else array.clone()
+    array[rows] = values
+    return array

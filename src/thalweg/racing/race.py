@@ -1,0 +1,379 @@
+"""`race`: optimizers side by side on a landscape, each at the best of its learning rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from thalweg import landscapes
+from thalweg.engine.gain import gains
+from thalweg.engine.trajectory import Trajectory, plain
+from thalweg.landscape import Interval, Landscape
+from thalweg.racing.entries import Entry, Given, Settings, entries
+from thalweg.racing.walk import Decay, Walks, factor, walk
+from thalweg.signature import Rule, signature_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LRS = 25  # learning rates that each optimizer tries: its budget
+THERE = 1e-6  # of the loss between start and minimum: what is left when the minimum counts as reached
+FLAT = 1e-6  # of the largest gradient: what is left of it when a walk counts as stopped
+FINEST = 201  # points per side of the map of a landscape
+
+
+@dataclass(frozen=True)
+class Run:
+    """One optimizer's walk.
+
+    Attributes:
+        name: what it is called. settings: every hyper-parameter, lr among them.
+        given: those that were asked for. fixed: whether lr was, too; edge: the end of the searched range at
+            which the chosen lr lies, or None.
+        strip: (lr, loss reached) for every lr that was tried; None where it diverged.
+        reached: the loss reached: its mean over the last tenth of the steps; infinite if it diverged.
+        ending: how it ended, in words. at: the step at which it did, where there is one.
+        trajectory: per step: `evaluations`, a quantity per coordinate, `loss`, `gradient norm`, `rate` (the
+            effective learning rate) per coordinate; for a matrix, its singular values.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    given: dict[str, Any]
+    fixed: bool
+    edge: Literal["low", "high"] | None
+    strip: list[tuple[float, float | None]]
+    reached: float
+    ending: str
+    at: int | None
+    trajectory: Trajectory
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of this walk."""
+        return self.settings["lr"]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the walk left all bounds."""
+        return self.ending == "diverged"
+
+
+@dataclass(frozen=True)
+class Race:
+    """What `race` returns: the data of every walk; pictures are made from it when they are asked for."""
+
+    landscape: Landscape
+    runs: list[Run]
+    steps: int
+    lrs: int
+    seed: int
+    decay: Decay
+
+    def __getitem__(self, name: str) -> Run:
+        """The walk of that name."""
+        found = next((run for run in self.runs if run.name == name), None)
+        if found is None:
+            raise KeyError(f"{name!r} did not race; {', '.join(run.name for run in self.runs)} did.")
+        return found
+
+    @cached_property
+    def window(self) -> tuple[Interval, ...]:
+        """What a picture shows: the domain, and the start where that lies outside."""
+        place = self.landscape.point().tolist()
+        return tuple(
+            (min(low, x - 0.05 * (high - low)), max(high, x + 0.05 * (high - low)))
+            if not low <= x <= high
+            else (low, high)
+            for (low, high), x in zip(self.landscape.domain, place, strict=False)
+        )
+
+    @cached_property
+    def heights(self) -> tuple[list[Tensor], Tensor]:
+        """The coordinates of a grid over the window, and the loss there; computed once."""
+        sides = [torch.linspace(low, high, FINEST, dtype=torch.float64) for low, high in self.window]
+        grid = torch.stack(torch.meshgrid(*sides, indexing="xy"), dim=-1)
+        return sides, self.landscape.value(grid.reshape(-1, len(sides))).reshape(grid.shape[:-1])
+
+    @property
+    def budget(self) -> str:
+        """How the learning rates were chosen, in a sentence."""
+        last = tail(self.steps)
+        lead = f"loss reached: mean over the last {last} of {self.steps} steps" if last > 1 else "loss reached: the last"
+        if all(run.fixed for run in self.runs):
+            return f"Every lr as asked for; {lead}."
+        chosen = f"Each lr is the best of {self.lrs} over the range on its card"
+        return f"{chosen}{', if not asked for' if any(run.fixed for run in self.runs) else ''}; {lead}."
+
+    def description(self) -> str:
+        """The race in words: what a screen reader says instead of the picture."""
+        said = [f"{run.name} with lr {run.lr:.3g}: {shown_ending(run)}, loss {run.reached:.3g}" for run in self.runs]
+        parts = [f"{self.landscape.name}: {self.landscape.formula}", f"{self.steps} steps from {_shown(self.landscape)}"]
+        return f"{'. '.join(parts)}. {'; '.join(said)}. {self.budget}"
+
+    def table(self) -> str:
+        """One line per optimizer, as plain text.
+
+        >>> print(race("bowl", "sgd", steps=50).table().splitlines()[0])
+        optimizer  lr              loss reached  ending
+        """
+        rows = [("optimizer", "lr", "loss reached", "ending"), *(row(run) for run in self.runs)]
+        wide = [max(len(each[i]) for each in rows) for i in range(3)]
+        return "\n".join(f"{a:<{wide[0]}}  {b:<{wide[1]}}  {c:<{wide[2]}}  {d}".rstrip() for a, b, c, d in rows)
+
+    def data(self) -> dict[str, Any]:
+        """Everything, as JSON can hold it: what is not finite is None."""
+        place = self.landscape
+        return plain(
+            {
+                "landscape": {
+                    "name": place.name, "formula": place.formula, "start": place.start, "domain": place.domain,
+                    "minima": place.minima, "lowest": place.lowest, "bounds": place.bounds,
+                    "coordinates": place.coordinates,
+                },
+                "steps": self.steps, "lrs": self.lrs, "seed": self.seed, "decay": self.decay, "budget": self.budget,
+                "runs": [
+                    {
+                        "name": run.name, "settings": run.settings, "given": run.given, "fixed": run.fixed,
+                        "edge": run.edge, "reached": run.reached, "ending": run.ending, "at": run.at,
+                        "strip": run.strip, "trajectory": run.trajectory.data(),
+                    }
+                    for run in self.runs
+                ],
+            }
+        )  # fmt: skip
+
+    def figure(self, theme: str = "light") -> Figure:
+        """The picture, as a matplotlib figure; theme is "light" or "dark"."""
+        from thalweg.pictures.race import picture
+
+        return picture(self, theme)
+
+    def save(self, path: str | Path, theme: str = "light", progress: Any = None) -> Path:
+        """Write what the ending of `path` says: png, svg, gif, mp4, csv or json.
+
+        Args:
+            path: the file; its folder is made.
+            theme: "light" or "dark", for pictures.
+            progress: called with (frames drawn, frames in all) while a moving picture is drawn.
+
+        Raises:
+            ValueError: another ending, or mp4 without ffmpeg.
+        """
+        from thalweg.racing.files import save
+
+        return save(self, Path(path), theme, progress)
+
+
+def race(
+    landscape: str | Landscape | Any = "rosenbrock",
+    optimizers: str | Given | Iterable[Given] | None = None,
+    *,
+    steps: int = 200,
+    lr: float | None = None,
+    settings: Settings | None = None,
+    start: Sequence[float] | None = None,
+    domain: Sequence[Interval] | None = None,
+    seed: int = 0,
+    rotate: float = 0.0,
+    decay: Decay | None = None,
+    lrs: int = LRS,
+    rules: Iterable[str | Path | Rule] = (),
+) -> Race:
+    """Let optimizers race on a landscape, each at the best of the same number of learning rates.
+
+    Args:
+        landscape: a name (`thalweg.landscapes.names()`), `"valley(condition=100)"`, `"lambda x, y: ..."`,
+            `"file.py:function"`, a function of one or two tensors, or a `Landscape`.
+        optimizers: `"sgd, momentum, adam(beta1=0.5)"`, or a list of names and rules; the landscape's own
+            suggestion or the classics by default.
+        steps: how many each takes.
+        lr: fixes every learning rate; None lets each be chosen over the range on its card, as that with the
+            lowest loss reached (the mean over the last tenth of the steps).
+        settings: of single optimizers, `{"adam.lr": 0.1, "momentum.momentum": 0.5}`.
+        start, domain: where to begin, and what to show: instead of the landscape's own.
+        seed: another one draws other batches, where the landscape has any.
+        rotate: turns the landscape by so many degrees, and its start with it.
+        decay: "constant", or "sqrt" for lr / sqrt(t); the landscape's own by default.
+        lrs: how many learning rates each optimizer tries.
+        rules: the user's: functions, or paths of files.
+
+    Returns:
+        A `Race`: the trajectories; `.figure()`, `.save("race.png")`, `.table()`.
+
+    Raises:
+        ValueError, TypeError, FileNotFoundError: what was asked for cannot be done; a sentence says why.
+
+    Example:
+        >>> done = race("valley(condition=20)", "sgd, momentum", steps=100)
+        >>> done["momentum"].reached < done["sgd"].reached
+        True
+    """
+    _check(steps, lrs, decay)
+    place = placed(landscapes.load(landscape), start, domain, rotate)
+    if optimizers is None and not list(rules) and place.optimizers:
+        optimizers = place.optimizers
+    competitors = entries(optimizers, lr, settings, rules)
+    decay = decay or place.decay
+    found: dict[str, Run] = {}
+    for group in _groups(competitors):
+        found |= _together(group, place, steps, lrs, seed, decay)
+    return Race(place, [found[entry.name] for entry in competitors], steps, lrs, seed, decay)
+
+
+def placed(
+    landscape: Landscape, start: Sequence[float] | None, domain: Sequence[Interval] | None, rotate: float
+) -> Landscape:
+    """The landscape, turned, with another start and domain where they are given."""
+    landscape = landscape.rotated(rotate)
+    if start is not None:
+        if len(start) != len(landscape.point().flatten()) or not all(math.isfinite(x) for x in start):
+            count = len(landscape.point().flatten())
+            raise ValueError(f"start is {tuple(start)}; {landscape.name} needs {count} numbers.")
+        place = torch.tensor(start, dtype=torch.float64).reshape(landscape.shape)
+        landscape = replace(landscape, start=place.tolist())
+    if domain is not None:
+        if len(domain) != len(landscape.domain) or any(len(each) != 2 or not each[0] < each[1] for each in domain):
+            count = len(landscape.domain)
+            raise ValueError(f"domain is {domain}; {landscape.name} needs {count} intervals (low, high).")
+        landscape = replace(landscape, domain=tuple((float(low), float(high)) for low, high in domain))
+    return landscape
+
+
+def _check(steps: int, lrs: int, decay: str | None) -> None:
+    for name, value, least in (("steps", steps, 1), ("lrs", lrs, 2)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} is {value!r}; it must be a whole number, at least {least}.")
+    if decay not in (None, "constant", "sqrt"):
+        raise ValueError(f"decay is {decay!r}; it must be 'constant' or 'sqrt'.")
+
+
+def tail(steps: int) -> int:
+    """How many of the last steps count for the loss reached."""
+    return max(1, steps // 10)
+
+
+# ---- the walks: all that share a rule are one batched call
+
+
+def _groups(competitors: list[Entry]) -> list[list[Entry]]:
+    groups: dict[Any, list[Entry]] = {}
+    for entry in competitors:
+        signature = signature_of(entry.rule)
+        flags = tuple(entry.settings.get(name, values[0]) for name, values in signature.flags.items())
+        groups.setdefault((entry.rule, flags, tuple(signature.kept(entry.settings))), []).append(entry)
+    return list(groups.values())
+
+
+def _together(
+    group: list[Entry], place: Landscape, steps: int, lrs: int, seed: int, decay: Decay
+) -> dict[str, Run]:
+    rule, signature = group[0].rule, signature_of(group[0].rule)
+    columns = [(entry, lr) for entry in group for lr in entry.lrs(lrs)]
+    hyper: dict[str, Any] = {name: group[0].settings.get(name, v[0]) for name, v in signature.flags.items()}
+    for name, default in signature.numbers.items():
+        values = [entry.settings.get(name, default) for entry, _ in columns]
+        hyper[name] = values[0] if len(set(values)) == 1 else values
+    hyper["lr"] = [lr for _, lr in columns]
+    walks = walk(
+        rule, place, place.point(), steps, hyper, members=len(columns), seed=seed, decay=decay, keep_slots=True
+    )
+    reached = walks.losses[-tail(steps) :].mean(0)
+    failed = ~torch.isfinite(walks.losses).all(0) | ~torch.isfinite(walks.positions.flatten(2)).all(0).all(-1)
+    reached = torch.where(failed, math.inf, reached)
+    found, first = {}, 0
+    for entry in group:
+        tried = entry.lrs(lrs)
+        mine = reached[first : first + len(tried)]
+        best = len(tried) - 1 if entry.lr is not None else int(mine.argmin())
+        settings = {**signature.defaults, **entry.settings, "lr": tried[best]}
+        strip = [(x, None if math.isinf(y) else y) for x, y in zip(tried, mine.tolist(), strict=True)]
+        edge = None if entry.lr is not None else {0: "low", lrs - 1: "high"}.get(best)
+        k = first + best
+        ending, at = _ending(walks, k, place, float(mine[best]))
+        given = {**entry.settings, **({} if entry.lr is None else {"lr": entry.lr})}
+        found[entry.name] = Run(
+            entry.name, settings, given, entry.lr is not None, edge, sorted(strip), float(mine[best]), ending, at,
+            _trajectory(rule, place, walks, k, settings, decay),
+        )  # fmt: skip
+        first += len(tried)
+    return found
+
+
+def _trajectory(
+    rule: Rule, place: Landscape, walks: Walks, k: int, settings: dict[str, Any], decay: Decay
+) -> Trajectory:
+    positions, gradients = walks.positions[:, k], walks.gradients[:, k]
+    steps = list(range(len(positions)))
+    values: dict[str, list[Any]] = {"evaluations": [s + 1 for s in steps]}  # the start's own comes first
+    if place.is_matrix:
+        values[place.coordinates[0]] = positions.tolist()
+        values["singular values"] = torch.linalg.svdvals(positions.nan_to_num()).tolist()
+    else:
+        for i, name in enumerate(place.coordinates):
+            values[name] = positions[:, i].tolist()
+    values["loss"] = walks.losses[:, k].tolist()
+    values["gradient norm"] = gradients.flatten(1).norm(dim=1).tolist()
+    if place.bounds:
+        values["correction"] = walks.corrections[:, k].tolist()
+    times = torch.arange(1, len(steps), dtype=torch.float64)
+    slots = {name: torch.stack([state[name][k] for state in walks.slots]) for name in walks.slots[0]}
+    lr = settings["lr"] * torch.tensor([factor(decay, s) for s in steps[1:]], dtype=torch.float64)
+    rates = gains(rule, positions[:-1], gradients[:-1], slots, times, **{**settings, "lr": lr})
+    if place.is_matrix:
+        values["rate"] = [None, *rates.flatten(1).median(1).values.tolist()]
+    else:
+        for i, name in enumerate(place.coordinates):
+            values[f"rate {name}"] = [None, *rates[:, i].tolist()]
+    return Trajectory(steps, values)
+
+
+def _ending(walks: Walks, k: int, place: Landscape, reached: float) -> tuple[str, int | None]:
+    """How a walk ended, in words, and the step at which it did."""
+    losses, positions = walks.losses[:, k], walks.positions[:, k].flatten(1)
+    lost = ~(torch.isfinite(losses) & torch.isfinite(positions).all(1))
+    if lost.any():
+        return "diverged", int(lost.nonzero()[0])
+    if reached > losses[0]:
+        return "ended higher than it began", None
+    slopes = walks.gradients[:, k].flatten(1).norm(dim=1)
+    if place.lowest is not None:
+        outside = (losses - place.lowest > THERE * (losses[0] - place.lowest)).nonzero()
+        after = int(outside[-1]) + 1 if len(outside) else 0
+        if after < len(losses):
+            return "reached the minimum", after
+    if place.sample is None and slopes[-1] <= FLAT * slopes.max():
+        return ("stopped at a minimum" if place.lowest is None else "stopped elsewhere"), None
+    return "still on its way", None
+
+
+# ---- in words
+
+
+def row(run: Run) -> tuple[str, str, str, str]:
+    """A run's line in a table."""
+    why = "fixed" if run.fixed else {"low": "lowest tried", "high": "highest tried"}.get(run.edge or "", "")
+    lr = f"{run.lr:.3g}" + (f" ({why})" if why else "")
+    return run.name, lr, "diverged" if math.isinf(run.reached) else f"{run.reached:.4g}", shown_ending(run)
+
+
+def shown_ending(run: Run) -> str:
+    """How a run ended, with its step.
+
+    >>> shown_ending(race("bowl", "sgd", lr=1.0).runs[0])
+    'reached the minimum at step 1'
+    """
+    return run.ending if run.at is None else f"{run.ending} at step {run.at}"
+
+
+def _shown(landscape: Landscape) -> str:
+    if landscape.is_matrix:
+        return "its start"
+    return "(" + ", ".join(f"{x:.3g}" for x in landscape.point().tolist()) + ")"
