@@ -1,4 +1,4 @@
-"""Write what is generated from the rules: optimizers.py, the README's table and docs/conventions.md.
+"""Write what is generated from the rules: optimizers.py, the README's table, docs/conventions.md, docs/optimizers/.
 
 python scripts/generate.py           write
 python scripts/generate.py --check   exit 1 if a file is stale
@@ -17,6 +17,7 @@ if not (ROOT / "src/thalweg/optimizers.py").exists():  # the package imports it:
 
 from thalweg import namesakes, rules  # noqa: E402
 from thalweg.card import Card, card_of  # noqa: E402
+from thalweg.explanation import explain  # noqa: E402
 from thalweg.optimizer import door_arguments, with_decay  # noqa: E402
 from thalweg.printing.conventions import conventions_page  # noqa: E402
 from thalweg.printing.signatures import optimizers_source  # noqa: E402
@@ -58,6 +59,18 @@ def conventions() -> str:
     return conventions_page({name: card(rules.find(name)) for name in rules.names()})
 
 
+def pages() -> dict[Path, str]:
+    """docs/optimizers: a page for each optimizer, and one that lists them."""
+    folder = ROOT / "docs/optimizers"
+    overview = explain()
+    wanted = {
+        folder / f"{name}.md": each.markdown(rule_file=f"../../{each.file}", page_of="{name}.md")
+        for name, each in overview.explanations.items()
+    }
+    note = "Generated from the rules and their cards by `scripts/generate.py`: edit those, and run it."
+    return {folder / "README.md": f"# The optimizers\n\n{note}\n\n{overview.markdown('{name}.md')}", **wanted}
+
+
 def main() -> int:
     stale = []
     readme_path = ROOT / "README.md"
@@ -65,12 +78,14 @@ def main() -> int:
         ROOT / "src/thalweg/optimizers.py": optimizers(),
         readme_path: readme(readme_path.read_text()),
         ROOT / "docs/conventions.md": conventions(),
+        **pages(),
     }
     for path, text in wanted.items():
-        if not path.exists() or path.read_text() != text:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(path.relative_to(ROOT))
             if "--check" not in sys.argv:
-                path.write_text(text)
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text, encoding="utf-8")
     print("\n".join(f"{'stale' if '--check' in sys.argv else 'wrote'}: {path}" for path in stale) or "all fresh")
     return 1 if stale and "--check" in sys.argv else 0
 

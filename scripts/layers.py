@@ -16,11 +16,23 @@ PACKAGE = "thalweg"
 # Each floor with the modules (or whole packages) that live on it. The longest name that fits decides, so
 # `minimize.search` may live on another floor than `minimize`. "" is the package's own __init__.
 FLOORS: dict[str, tuple[str, ...]] = {
-    "ground": ("ops", "signature", "card", "extras"),
+    "ground": ("ops", "signature", "card", "extras", "landscape", "typed", "minimize.arrays", "minimize.card"),
     "formulas": ("rules", "transforms", "landscapes", "minimize.direction", "minimize.search"),
     "machinery": ("engine", "printing", "claims", "minimize.loop"),
-    "doors": ("", "optimizer", "optimizers", "namesakes", "schedule", "wrappers", "partition", "minimize", "contract"),
-    "lab": ("lab", "workloads", "pictures"),
+    "doors": (
+        "",
+        "arguments",
+        "optimizer",
+        "optimizers",
+        "namesakes",
+        "schedule",
+        "explanation",
+        "wrappers",
+        "partition",
+        "minimize",
+        "contract",
+    ),
+    "lab": ("lab", "workloads", "racing", "pictures"),
     "street": ("cli", "__main__", "playground"),
 }
 HEIGHT = {floor: height for height, floor in enumerate(FLOORS)}

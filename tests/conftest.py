@@ -13,3 +13,13 @@ def float64():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(before)
+
+
+@pytest.fixture(params=["eager", "auto"])
+def engine(request, monkeypatch):
+    """The test runs twice: with the rules themselves, and with compiled kernels wherever they fit."""
+    if request.param == "auto":
+        monkeypatch.delenv("THALWEG_ENGINE", raising=False)
+    else:
+        monkeypatch.setenv("THALWEG_ENGINE", request.param)
+    return request.param

@@ -10,6 +10,7 @@ import torch
 import thalweg as tw
 from torch_cases import PAIRS, Case, Slopes, build, difference, number
 
+pytestmark = pytest.mark.usefixtures("engine")
 FLAGS = {
     "SGD": [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"momentum": 0.8, "dampening": 0.5}],
     "Momentum": [{}, {"dampening": 0.3}],

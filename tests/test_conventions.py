@@ -179,6 +179,7 @@ def test_every_convention_has_a_proof_and_every_proof_a_convention():
 
 
 @pytest.mark.parametrize(("name", "convention"), ENTRIES)
+@pytest.mark.usefixtures("engine")
 def test_convention(name, convention):
     assert (name, convention) in PROOFS, f"{name}'s convention {convention!r} has no proof in test_conventions.py"
     proof = PROOFS[name, convention]

@@ -209,10 +209,7 @@ def test_a_library_is_compiled_once_and_shared(tmp_path, monkeypatch):
 
 
 def test_processes_that_start_at_once_all_get_whole_libraries(tmp_path):
-    code = (
-        "from thalweg.engine import build\n"
-        "print(build.load('extern \"C\" int answer() { return 42; }').answer())"
-    )
+    code = "from thalweg.engine import build\nprint(build.load('extern \"C\" int answer() { return 42; }').answer())"
     env = {**os.environ, "THALWEG_CACHE": str(tmp_path / "kernels")}
     running = [subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE) for _ in range(4)]
     assert [p.communicate(timeout=120)[0].strip() for p in running] == [b"42"] * 4
@@ -250,7 +247,9 @@ def test_without_a_compiler_the_sentence_says_what_to_install(monkeypatch):
 
 
 def test_the_library_does_not_need_torch(tmp_path, monkeypatch):
-    source, _ = cpu.print_kernels(trace(rules.find("adam")), {"p": "float32", "g": "float32", "m": "float32", "v": "float32"}, "float")
+    source, _ = cpu.print_kernels(
+        trace(rules.find("adam")), {"p": "float32", "g": "float32", "m": "float32", "v": "float32"}, "float"
+    )
     assert "torch" not in source
     assert isinstance(build.load(source), ctypes.CDLL)
     assert Path(build.library_path(source)).exists()

@@ -9,6 +9,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 import thalweg as tw
 from torch_cases import PAIRS, number
 
+pytestmark = pytest.mark.usefixtures("engine")
 HOUSE = list(PAIRS)
 
 

@@ -60,6 +60,7 @@ def test_positional_arguments_mean_what_they_mean_in_torch(name):
     assert groups[0] == groups[1]
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("case", all_cases(), ids=str)
 def test_path_is_torchs(case):
     ours, theirs = walk(case, theirs=False), walk(case, theirs=True)
@@ -88,6 +89,7 @@ def test_the_measure_sees_a_wrong_digit_and_a_nan(theirs):
     assert not difference(wrong, path) <= EQUAL
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_groups_initial_accumulator_value_is_honoured():
     """torch takes it in a group and then fills the sum from its constructor's; ours is what the group says."""
     groups = tuple({"initial_accumulator_value": value} for value in (0.1, 0.5, 2.0))
@@ -97,6 +99,7 @@ def test_a_groups_initial_accumulator_value_is_honoured():
         assert difference([[at[k]] for at in ours], [[at[k]] for at in theirs]) <= EQUAL
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_parameter_without_gradient_stays_and_gets_no_state(name):
     kept = []
@@ -112,6 +115,7 @@ def test_a_parameter_without_gradient_stays_and_gets_no_state(name):
     assert kept[0] == kept[1]
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("dampening", [0.0, 0.6])
 def test_momentum_that_is_switched_on_later(dampening):
     """torch's first velocity is the undampened gradient of the step at which momentum begins."""
@@ -127,6 +131,7 @@ def test_momentum_that_is_switched_on_later(dampening):
     assert difference(*paths) <= EQUAL
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("name", PAIRS)
 def test_closure_is_torchs(name):
     """The closure's loss comes back, gradients are on inside it, and it is called once per step."""
@@ -153,6 +158,7 @@ def test_closure_is_torchs(name):
     assert difference(*ends) <= EQUAL
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("name", PAIRS)
 def test_float32_is_as_precise_as_torchs(name):
     """Against torch's float64 path, our float32 path is at most three times as far off as torch's float32."""

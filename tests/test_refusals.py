@@ -95,7 +95,7 @@ WRONG = [
             name,
             {"capturable": True},
             ValueError,
-            "capturable is True; it must be False: this engine computes the step's scalars on the host, and a "
+            "capturable is True; it must be False: the step's scalars are computed on the host, and a "
             "captured graph would freeze them.",
         )
         for name in ("Adam", "AdamW", "NAdam", "RMSprop", "Adadelta")

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import SWALR
 
 from torch_cases import PAIRS, STEPS, Case, difference, number, walk
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = pytest.mark.usefixtures("float64", "engine")
 LR = {"Adadelta": 1.0, "Adagrad": 0.3}
 
 

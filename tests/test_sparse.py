@@ -6,6 +6,7 @@ import torch
 import thalweg as tw
 from torch_cases import PAIRS
 
+pytestmark = pytest.mark.usefixtures("engine")
 ROWS = [[1, 4, 4, 7], [0, 1], [4], [9, 2, 7, 9]]  # the words of each batch; a word may come twice
 TOUCHED = sorted({row for batch in ROWS for row in batch})
 LEFT = [row for row in range(12) if row not in TOUCHED]
@@ -99,7 +100,7 @@ def test_every_rule_touches_only_the_rows_of_the_gradient(name, settings):
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_a_sparse_gradient_that_names_every_row_is_a_dense_one(name):
+def test_a_sparse_gradient_that_names_every_row_is_a_dense_one(name, engine):
     sparse, dense = table(), table(sparse=False)
     optimizers = [getattr(tw, name)(e.parameters(), weight_decay=0.1) for e in (sparse, dense)]
     for t in range(20):
@@ -107,7 +108,9 @@ def test_a_sparse_gradient_that_names_every_row_is_a_dense_one(name):
             optimizer.zero_grad()
             (torch.sin(embedding(torch.arange(12)) + t) ** 2).sum().backward()
             optimizer.step()
-    assert torch.equal(sparse.weight, dense.weight)
+    if engine == "eager":  # the same operations, one by one
+        assert torch.equal(sparse.weight, dense.weight)
+    torch.testing.assert_close(sparse.weight, dense.weight, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("name", PAIRS)

@@ -425,9 +425,7 @@ class Blocked(torch.autograd.Function):
 
 
 def test_check_explains_a_gradient_that_fails():
-    with pytest.raises(
-        TaskError, match=r"the gradient of loss\(model, batch\) raised RuntimeError: no way back"
-    ):
+    with pytest.raises(TaskError, match=r"the gradient of loss\(model, batch\) raised RuntimeError: no way back"):
         make(loss=lambda model, batch: Blocked.apply(mse(model, batch))).check()
 
 
@@ -557,9 +555,7 @@ def test_load_task_without_a_file(tmp_path):
 
 def test_load_task_by_name():
     assert load_task("poisson_pinn").name == "poisson_pinn"
-    with pytest.raises(
-        TaskError, match=r"no workload 'digit'; did you mean 'digits'\? The workloads are breast_c"
-    ):
+    with pytest.raises(TaskError, match=r"no workload 'digit'; did you mean 'digits'\? The workloads are breast_c"):
         load_task("digit")
 
 
@@ -592,9 +588,7 @@ def test_cloudpickle_with_a_loader():
 
 def test_require():
     assert extras.require("json.decoder").__name__ == "json.decoder"
-    with pytest.raises(
-        extras.MissingExtra, match=r"^nothing_here is not installed: pip install 'thalweg\[lab\]'$"
-    ):
+    with pytest.raises(extras.MissingExtra, match=r"^nothing_here is not installed: pip install 'thalweg\[lab\]'$"):
         extras.require("nothing_here.part")
     with pytest.raises(ImportError, match=r"'thalweg\[dev\]'"):
         extras.require("nothing_here", "dev")

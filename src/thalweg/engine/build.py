@@ -63,7 +63,9 @@ def cache_folder() -> Path:
     if hasattr(os, "getuid"):
         facts = folder.stat()
         if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
-            raise PermissionError(f"{folder} can be written by others; kernels are loaded only from a folder of your own.")
+            raise PermissionError(
+                f"{folder} can be written by others; kernels are loaded from a folder of your own only."
+            )
     return folder
 
 

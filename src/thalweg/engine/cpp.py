@@ -39,8 +39,10 @@ template <class T> static inline int64_t counted(int64_t n, void* const* counter
     for (int64_t k = 0; k < n; ++k) *(T*)counters[k] = (T)(before + 1);
     return 1;
 }
-extern "C" int64_t count_float(int64_t n, void* const* counters, double before) { return counted<float>(n, counters, before); }
-extern "C" int64_t count_double(int64_t n, void* const* counters, double before) { return counted<double>(n, counters, before); }
+extern "C" {
+int64_t count_float(int64_t n, void* const* counters, double before) { return counted<float>(n, counters, before); }
+int64_t count_double(int64_t n, void* const* counters, double before) { return counted<double>(n, counters, before); }
+}
 
 template <class T> static inline T sign_of(T x) { return x != x ? x : (T)((x > 0) - (x < 0)); }
 template <class T> static inline T smaller(T a, T b) { return a != a || a < b ? a : b; }
@@ -118,7 +120,8 @@ def _kernel(graph: Graph, kernel: Kernel, name: str, memory: Mapping[str, str], 
     for c, place in enumerate(columns):
         kind = MEMORY[memory[place]] if place in memory else real
         lines.append(f"        {kind}* __restrict x{c} = ({kind}*)table[k * {len(columns)} + {c}];")
-    lines += [f"        const {_type(n)} n{i} = ({_type(n)})numbers[k * {len(numbers)} + {i}];" for i, n in enumerate(numbers)]
+    for i, n in enumerate(numbers):
+        lines.append(f"        const {_type(n)} n{i} = ({_type(n)})numbers[k * {len(numbers)} + {i}];")
     lines += [f"        double sum{j} = 0;" for j in range(len(kernel.cuts))]
     lines.append("        for (int64_t i = i0; i < i1; ++i) {")
     for i, (node, place) in enumerate(reads.items()):

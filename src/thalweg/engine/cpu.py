@@ -125,7 +125,7 @@ def _launch(
     number_array = (ctypes.c_double * max(1, len(numbers)))(*numbers)
     width = tensors * len(kernel.sums)
     sums = split(function, total, tensors, ends, table_array, scalar_array, number_array, width)
-    return [sum(column) for column in zip(*sums, strict=True)][:width]
+    return [float(sum(column)) for column in zip(*sums, strict=True)][:width]
 
 
 def split(
@@ -203,9 +203,10 @@ def step(
     rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]
 ) -> list[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
     """As `eager.step`: the inputs are left as they are, copies are updated."""
-    copies = [
-        Cell(c.p.detach().clone().contiguous(), c.g.contiguous(), {n: s.clone().contiguous() for n, s in c.slots.items()}, c.t)
-        for c in cells
-    ]
+
+    def copy(x: torch.Tensor) -> torch.Tensor:
+        return x.detach().clone(memory_format=torch.contiguous_format)
+
+    copies = [Cell(copy(c.p), c.g.contiguous(), {n: copy(s) for n, s in c.slots.items()}, c.t) for c in cells]
     update(rule, copies, hyper)
     return [(c.p, c.slots) for c in copies]

@@ -42,7 +42,7 @@ def compare(
     Every candidate gets a run at its defaults and the same quasi-random points of its card's ranges, all at
     one seed and over the full horizon. The best are run again on fresh seeds: some to choose between their
     two best settings, others, paired, to decide. The answer is a winner, a practical tie or "undecided", with
-    an interval and the smallest difference that would have been seen (LAB.md has the protocol).
+    an interval and the smallest difference that would have been seen (docs/lab.md has the protocol).
 
     The result is the same for any number of processes. Ctrl-C ends the comparison; what is known is returned.
 

@@ -2,7 +2,7 @@
 
 It asks and is answered, and trains nothing itself: `protocol` is a generator that yields stages of trials
 and receives their runs. How they are run, one after the other, in processes, stacked, or looked up in a
-store, is not its business. The stages are default, search, edge, noise, choice, confirmation (LAB.md).
+store, is not its business. The stages are default, search, edge, noise, choice, confirmation (docs/lab.md).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.extras import require
-from thalweg.lab.result import write
+from thalweg.lab.files import write
 from thalweg.pictures.cost import cost
 from thalweg.pictures.curves import learning_curves, tuning_curves
 from thalweg.pictures.forest import Difference, forest

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from thalweg.lab.candidates import Candidate
+from thalweg.lab.files import write
 from thalweg.lab.task import Task
 from thalweg.lab.winner import needed_pickles, winner_source
 
@@ -86,10 +86,3 @@ class Result:
                 said = "no run ended without diverging"
             lines.append(f"  {name:12} {said}")
         return "\n".join(lines)
-
-
-def write(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all."""
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-    os.replace(unfinished, path)

@@ -33,7 +33,7 @@ def points(n: int) -> list[tuple[float, ...]]:
 
 
 def dimensions(n: int) -> int:
-    """How many hyper-parameters `n` points per optimizer can search (LAB.md, after the tuning playbook).
+    """How many hyper-parameters `n` points per optimizer can search (after the tuning playbook, see docs/lab.md).
 
     >>> [dimensions(n) for n in (9, 10, 27, 81)]
     [1, 2, 3, 8]

@@ -158,9 +158,7 @@ class Task:
     def _halves(self) -> tuple[Any, Any]:
         n, take = self._items()
         if n < 2:
-            raise self._wrong(
-                f"validation holds {n} item{'s' * (n != 1)}; it needs 2 or more, to select and to report"
-            )
+            raise self._wrong(f"validation holds {n} item{'s' * (n != 1)}; it needs 2 or more, to select and to report")
         # A fixed seed: every run of every optimizer selects on the same half and reports on the other.
         order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
         return take(sorted(order[: n // 2])), take(sorted(order[n // 2 :]))
@@ -243,9 +241,7 @@ class Task:
 
     def _checked_model(self) -> nn.Module:
         if not _accepts(self.model, 1):
-            raise self._wrong(
-                "model does not accept a seed; write it as a function of one, lambda seed: Net()"
-            )
+            raise self._wrong("model does not accept a seed; write it as a function of one, lambda seed: Net()")
         model = self._call("model(0)", self.build, 0)
         if not isinstance(model, nn.Module):
             raise self._wrong(f"model(0) returned a {type(model).__name__}; it must return a torch.nn.Module")
@@ -263,8 +259,7 @@ class Task:
             )
         if _same(model.state_dict(), other.state_dict()):
             raise self._wrong(
-                "model(0) and model(1) start identically: the model ignores its seed, "
-                "so all runs would be the same"
+                "model(0) and model(1) start identically: the model ignores its seed, so all runs would be the same"
             )
         return model
 
@@ -287,9 +282,7 @@ class Task:
         loss = self._call("loss(model, batch)", self.loss, model.train(), batch)
         if not isinstance(loss, Tensor):
             kind = type(loss).__name__
-            raise self._wrong(
-                f"loss(model, batch) returned a {kind}; it must be a scalar tensor, not .item()"
-            )
+            raise self._wrong(f"loss(model, batch) returned a {kind}; it must be a scalar tensor, not .item()")
         if loss.ndim:
             cure = ".mean()" if loss.numel() > 1 else ".squeeze()"
             raise self._wrong(f"loss(model, batch) has shape {tuple(loss.shape)}, not (); add {cure}")
@@ -311,9 +304,7 @@ class Task:
             value = self._call("metric(model, data)", self.metric, model.eval(), data)
         if isinstance(value, Tensor | np.ndarray):
             if value.ndim:
-                raise self._wrong(
-                    f"metric(model, data) has shape {tuple(value.shape)}; it must be one number"
-                )
+                raise self._wrong(f"metric(model, data) has shape {tuple(value.shape)}; it must be one number")
             value = value.item()
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise self._wrong(f"metric(model, data) returned a {type(value).__name__}; it must be one number")
@@ -445,9 +436,7 @@ def load_task(spec: str) -> Task:
     from thalweg import workloads  # a workload imports Task from here
 
     if spec not in workloads.names() and ("/" in spec or Path(spec).exists()):
-        raise TaskError(
-            f"{spec!r} is not a Python file; a task is a workload's name or a file like my_task.py"
-        )
+        raise TaskError(f"{spec!r} is not a Python file; a task is a workload's name or a file like my_task.py")
     return workloads.load(spec)
 
 
@@ -508,7 +497,5 @@ def _only(path: Path, found: dict[str, Any]) -> str:
     if len(names) == 1:
         return names[0]
     if names:
-        raise TaskError(
-            f"{path} defines several tasks: {', '.join(names)}; choose one, as in {path}:{names[0]}"
-        )
+        raise TaskError(f"{path} defines several tasks: {', '.join(names)}; choose one, as in {path}:{names[0]}")
     raise TaskError(f"{path} defines no Task; call a Task, or a function that returns one, `task`")

@@ -1,11 +1,11 @@
 """Functions to walk on: one file, one landscape, found by discovery.
 
-    >>> names()[:4]
-    ['ackley', 'associative_memory', 'beale', 'booth']
-    >>> find("valley", condition=100).minima
-    ((0.0, 0.0),)
-    >>> load("lambda x, y: x**2 + 10 * y**2").coordinates
-    ('x', 'y')
+>>> names()[:4]
+['ackley', 'associative_memory', 'beale', 'booth']
+>>> find("valley", condition=100).minima
+((0.0, 0.0),)
+>>> load("lambda x, y: x**2 + 10 * y**2").coordinates
+('x', 'y')
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ import torch
 from thalweg.landscape import Landscape, of_coordinates
 
 
-def bumpy_hill(bumps=0.6) -> Landscape:
+def bumpy_hill(bumps=0.2) -> Landscape:
     """A wide parabola with a wave of the given height."""
     return Landscape(
         name="bumpy_hill",

@@ -27,8 +27,8 @@ def factorisation(size=6, scale=0.01) -> Landscape:
         lowest=0.0,
         formula="‖U Uᵀ - M‖² / 4",
         summary="A matrix of rank 3 to be written as U Uᵀ.",
-        teaches="U = 0 is a saddle. Gradient descent learns one singular value after the other, the largest first, with "
-        "plateaus in between.",
+        teaches="U = 0 is a saddle. Gradient descent learns one singular value after the other, the largest first, "
+        "with plateaus in between.",
         source="Saxe, McClelland and Ganguli 2014, arXiv:1312.6120",
         coordinates=("U",),
         spectrum=tuple(x**0.5 for x in EIGENVALUES),

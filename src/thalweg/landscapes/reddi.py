@@ -21,7 +21,7 @@ def reddi(c=3.0) -> Landscape:
         domain=((-1.25, 1.25),),
         minima=((-1.0,),),
         lowest=-(c - 2) / 3,
-        formula="c x at every third step, else -x: on average (c - 2) x / 3",
+        formula="c x at every third step, else -x",
         summary="An online problem on which Adam converges to the worst point.",
         teaches="The large gradient is divided by itself, the small ones by the little that is remembered of it: three "
         "steps of Adam add up to the wrong side. AMSGrad remembers the largest.",

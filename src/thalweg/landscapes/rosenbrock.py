@@ -14,6 +14,7 @@ def rosenbrock(a=1.0, b=100.0) -> Landscape:
         lowest=0.0,
         formula="(a - x)² + b (y - x²)²",
         summary="A narrow curved valley; at its minimum the condition number is about 2500.",
-        teaches="The floor of the valley turns: memory of past gradients helps along it and throws one out of its bend.",
+        teaches="The floor of the valley turns: memory of past gradients helps along it and throws one out of its "
+        "bend.",
         source="Rosenbrock 1960, Computer Journal 3:175; start of More, Garbow and Hillstrom 1981",
     )

@@ -7,7 +7,7 @@ stays where the points are.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -56,6 +56,27 @@ def largest(x: Array) -> Array:
     return namespace(x).amax(abs(x), -1)
 
 
+def replaced(array: Array, rows: Any, values: Array) -> Array:
+    """The array with other values in these rows, the old one untouched."""
+    array = array.copy() if isinstance(array, np.ndarray) else array.clone()
+    array[rows] = values
+    return array
+
+
 def epsilon(x: Array) -> float:
     """The distance from 1 to the next number of its dtype."""
     return float(namespace(x).finfo(x.dtype).eps)
+
+
+class Line(NamedTuple):
+    """Where a line search begins.
+
+    Attributes:
+        f: the value.
+        slope: the derivative along the line, negative.
+        noise: a change of f too small to be told from rounding.
+    """
+
+    f: Any
+    slope: Any
+    noise: Any

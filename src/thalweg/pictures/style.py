@@ -175,12 +175,16 @@ class End:
     y: float
 
 
-def label_ends(axes: Axes, ends: Sequence[End], seen: Mapping[str, Look]) -> None:
-    """Write the names right of the axes, each joined to the end of its line; to be called last."""
+def label_ends(axes: Axes, ends: Sequence[End], seen: Mapping[str, Look], tall: float | None = None) -> None:
+    """Write the names right of the axes, each joined to the end of its line; to be called last.
+
+    `tall` is the height of the axes in inches, where they do not take up most of the figure.
+    """
     axes.autoscale_view()  # else transData is still that of the empty axes
     here = axes.transData + axes.transAxes.inverted()
     points = [here.transform((end.x, end.y)) for end in ends]
-    tall = (axes.figure.get_figheight() if isinstance(axes.figure, Figure) else 3.0) * 0.72
+    if tall is None:
+        tall = (axes.figure.get_figheight() if isinstance(axes.figure, Figure) else 3.0) * 0.72
     heights = spread([float(y) for _, y in points], gap=1.25 * SIZE / 72 / tall)
     for end, (x, y), height in zip(ends, points, heights, strict=True):
         look = seen[end.name]

@@ -59,16 +59,18 @@ def _arguments(used: set[str]) -> str:
 
 
 def _section(card: Card) -> str:
-    rows = [f"| {_library(name)} | `{_call(card.title, settings)}` |" for name, settings in card.conventions.items()]
+    rows = [f"| {library(name)} | `{call(card.title, settings)}` |" for name, settings in card.conventions.items()]
     lines = [f"## {card.title}", "", "| as in | call |", "|---|---|", *rows]
     return "\n".join([*lines, "", card.conventions_note] if card.conventions_note else lines)
 
 
-def _library(name: str) -> str:
+def library(name: str) -> str:
+    """The name of a convention as it is printed: keras is Keras."""
     capitals = {"keras": "Keras", "tensorflow": "TensorFlow"}
     first, _, rest = name.partition(" ")
     return f"{capitals.get(first, first)} {rest}".strip()
 
 
-def _call(title: str, settings: Mapping[str, Any]) -> str:
+def call(title: str, settings: Mapping[str, Any]) -> str:
+    """What makes the optimizer with these settings."""
     return f"tw.{title}({', '.join(['params', *(f'{name}={value!r}' for name, value in settings.items())])})"

@@ -120,14 +120,17 @@ class _Scope:
 
     def static(self, node: ast.expr) -> Any:
         """What the expression is, asked of Python itself; an `_Unknown` where it depends on a value."""
-        own = {name: e.value if isinstance(e, ast.Constant) else _Unknown() for name, e in self.env.items()}
         code = compile(ast.fix_missing_locations(ast.Expression(node)), "<formula>", "eval")
-        return eval(code, _globals(self.function), own)
+        return eval(code, _globals(self.function), self.values())
+
+    def values(self) -> dict[str, Any]:
+        """The function's own names, as Python sees them."""
+        return {name: _python(e) for name, e in self.env.items()}
 
     def known(self, node: ast.expr) -> bool:
         """Whether the expression is without any value of the step."""
         names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-        return all(isinstance(self.env.get(name, ast.Constant(None)), ast.Constant) for name in names)
+        return not any(isinstance(_python(self.env[name]), _Unknown) for name in names & self.env.keys())
 
 
 class _Reader:
@@ -178,7 +181,9 @@ class _Reader:
                     for item in scope.static(iterable):
                         scope.env[name] = ast.Constant(item)
                         result = result or self.run(scope, inner)
-                case ast.Assign(targets=[target], value=value) | ast.AnnAssign(target=target, value=ast.expr() as value):
+                case (
+                    ast.Assign(targets=[target], value=value) | ast.AnnAssign(target=target, value=ast.expr() as value)
+                ):
                     self.assign_value(scope, target, value)
                 case ast.AugAssign(target=ast.Name(id=name) as target, op=op, value=value):
                     self.assign_value(scope, target, ast.BinOp(ast.Name(name), op, value))
@@ -266,7 +271,7 @@ class _Reader:
         while isinstance(node, ast.IfExp):
             node = node.body if self.decided(scope, node.test) else node.orelse
         function = scope.static(node.func) if isinstance(node, ast.Call) else None
-        if function is None or function in WORDS or not isinstance(node, ast.Call):
+        if function in WORDS or not inspect.isfunction(function) or not isinstance(node, ast.Call):
             return self.resolved(scope, node), ""
         still = [] if own is None else [e for name, e in scope.env.items() if name not in own]
         env = self.bound(scope, function, node)
@@ -308,11 +313,11 @@ class _Reader:
                 return ast.Compare(inner(a), [op], [inner(b)])
             case ast.Call(func=func):
                 function = scope.static(func)
+                if function not in WORDS and not inspect.isfunction(function):
+                    raise TypeError(f"rule {_name(scope.function)}: {ast.unparse(node)!r} is no word of a formula.")
                 env = self.bound(scope, function, node)
                 if function in WORDS:
                     return folded(ast.Call(ast.Name(WORDS[function]), [*env.values()], []))
-                if not inspect.isroutine(function) or hasattr(builtins, _name(function)):
-                    raise TypeError(f"rule {_name(scope.function)}: {ast.unparse(node)!r} is no word of a formula.")
                 return self.call(function, env, scope.part, silent=True)[0]
             case ast.Subscript(value=x, slice=ast.Constant(value=int(i))):
                 many = inner(x)
@@ -329,6 +334,13 @@ class _Reader:
 def is_step(function: Function) -> bool:
     """Whether a function is a rule or a transform: it begins with (p, g."""
     return list(inspect.signature(function).parameters)[:2] == ["p", "g"]
+
+
+def _python(node: ast.expr) -> Any:
+    if isinstance(node, ast.Constant):
+        return node.value
+    known = number(node)
+    return _Unknown() if known is None else known
 
 
 def _name(function: Function) -> str:
@@ -376,6 +388,6 @@ def _case(scope: _Scope, statement: ast.Match, cases: Iterable[ast.match_case]) 
         for i, case in enumerate(statement.cases)
     ]
     tree = ast.Module([ast.Match(statement.subject, numbered)], [])
-    own = {name: e.value if isinstance(e, ast.Constant) else _Unknown() for name, e in scope.env.items()}
+    own = scope.values()
     exec(compile(ast.fix_missing_locations(tree), "<formula>", "exec"), _globals(scope.function), own)
     return bodies[own["_which"]] if "_which" in own else []

@@ -91,7 +91,7 @@ class Plain:
 
     def number(self, value: float) -> str:
         """A number."""
-        return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return f"{value:.6g}" if isinstance(value, float) else str(value)
 
     def power(self, a: ast.expr, b: ast.expr) -> str:
         """A power."""
@@ -149,9 +149,9 @@ class Unicode(Plain):
             case "equal", [a, b]:
                 return f"{self.at_least(a, SUM)} = {self.at_least(b, SUM)}", COMPARE
             case "matmul", [a, b]:
-                return f"{self.at_least(a, PRODUCT)} {self.at_least(b, ATOM)}", PRODUCT
+                return f"{self.at_least(a, PRODUCT)} {self.at_least(b, POWER)}", PRODUCT
             case "transpose", [x]:
-                return f"{self.at_least(x, ATOM)}ᵀ", ATOM
+                return f"{self.at_least(x, ATOM)}ᵀ", POWER
             case "where", [condition, a, b]:
                 return f"{{{self.text(a)} if {self.text(condition)}, else {self.text(b)}}}", ATOM
         return super().word({"minimum": "min", "maximum": "max"}.get(word, word), args)
@@ -210,9 +210,9 @@ class Latex(Plain):
             case "equal", [a, b]:
                 return f"{self.at_least(a, SUM)} = {self.at_least(b, SUM)}", COMPARE
             case "matmul", [a, b]:
-                return rf"{self.at_least(a, PRODUCT)} \ {self.at_least(b, ATOM)}", PRODUCT
+                return rf"{self.at_least(a, PRODUCT)} \ {self.at_least(b, POWER)}", PRODUCT
             case "transpose", [x]:
-                return rf"{self.at_least(x, ATOM)}^{{\top}}", ATOM
+                return rf"{self.at_least(x, ATOM)}^{{\top}}", POWER
             case "where", _:
                 either = rf"{texts[1]} \ \mathrm{{if}} \ {texts[0]}, \ \mathrm{{else}} \ {texts[2]}"
                 return rf"\left\lbrace {either} \right\rbrace", ATOM

@@ -15,6 +15,8 @@ from thalweg.signature import Rule, Signature
 WORDS = {
     "lr": "learning rate: {unit}",
     "betas": "how much of each running average is kept per step: of the gradients, and of their squares",
+    "beta1": "how much of the running average of gradients is kept per step (the class has betas)",
+    "beta2": "how much of the running average of their squares is kept per step (the class has betas)",
     "eps": "keeps the denominator away from 0; where it stands is the convention's (see below)",
     "eps_root": "a second eps inside the root (optax)",
     "eps_hat": "add eps to sqrt(v) before its bias correction (Keras, TensorFlow)",
@@ -103,8 +105,7 @@ def _class(expression: str, formula: Rule, card: Card, signature: Signature, def
     lines += _wrapped("params: tensors, (name, tensor) pairs, or groups: dicts with ``params`` and settings.", 8, 12)
     for name in names:
         default = {**positional, **keyword}[name]
-        words = (WORDS.get(name) or card.symbols.get(name, "see the rule")).format(unit=_unit(card))
-        lines += _wrapped(f"{name}: {words}. Default {default!r}.", 8, 12)
+        lines += _wrapped(f"{name}: {meaning(name, card)}. Default {default!r}.", 8, 12)
     if card.conventions:
         lines += ["", "    Conventions:"]
         for library, settings in card.conventions.items():
@@ -135,10 +136,15 @@ def _class(expression: str, formula: Rule, card: Card, signature: Signature, def
     return "\n".join(lines)
 
 
-def _unit(card: Card) -> str:
+def meaning(name: str, card: Card | None) -> str:
+    """What an argument does, in a few words."""
+    return (WORDS.get(name) or (card.symbols.get(name) if card else None) or "see the rule").format(unit=_unit(card))
+
+
+def _unit(card: Card | None) -> str:
     return (
         "about how far a parameter moves per step"
-        if "scale-free" in card.claims
+        if card and "scale-free" in card.claims
         else "what the direction is multiplied by"
     )
 

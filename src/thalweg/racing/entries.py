@@ -1,7 +1,7 @@
 """Who races: rules of the house by name, with settings, and rules of the user's.
 
-    >>> [entry.name for entry in entries("sgd, adam(lr=0.1), adam(lr=0.1, amsgrad=True)")]
-    ['sgd', 'adam', 'adam amsgrad']
+>>> [entry.name for entry in entries("sgd, adam(lr=0.1), adam(lr=0.1, amsgrad=True)")]
+['sgd', 'adam', 'adam amsgrad']
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from thalweg.signature import Rule, check_flag, check_number, did_you_mean, sign
 
 CLASSICS = "sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam"
 WITHOUT_CARD = Log(1e-5, 1.0)  # the lrs to try for a rule that has no card
+BEYOND = 10.0  # either end: the cards' ranges are those of networks, and landscapes have other scales
 Given = str | Rule
 Settings = Mapping[str, Any]
 
@@ -29,7 +30,7 @@ class Entry:
     Attributes:
         name: what it is called, different from all others. rule: the formula.
         lr: the learning rate that was asked for; None where it is to be chosen.
-        settings: every other hyper-parameter that was given. range: the lrs to choose from.
+        settings: every other hyper-parameter that was given. range: that of its card.
     """
 
     name: str
@@ -39,8 +40,9 @@ class Entry:
     range: Range = WITHOUT_CARD
 
     def lrs(self, count: int) -> list[float]:
-        """`count` learning rates, evenly over the range in its own scale; and the fixed one, last."""
-        grid = [self.range.at(i / (count - 1)) for i in range(count)] if count > 1 else []
+        """`count` learning rates, evenly spread in the logarithm; and the fixed one, last."""
+        wide = Log(self.range.at(0) / BEYOND, self.range.at(1) * BEYOND)
+        grid = [wide.at(i / (count - 1)) for i in range(count)]
         return grid if self.lr is None else [*grid, self.lr]
 
 
@@ -123,9 +125,9 @@ def _distinct(found: list[Entry]) -> list[Entry]:
     for entry in found:
         same = [each for each in found if each.name == entry.name]
         full = [{**each.settings, "lr": each.lr} for each in same]
-        differing = [key for key in dict.fromkeys(k for f in full for k in f) if len({repr(f.get(key)) for f in full}) > 1]
         mine = {**entry.settings, "lr": entry.lr}
-        words = [key if mine[key] is True else f"{key}={mine[key]}" for key in differing if mine.get(key) is not None]
+        differing = [key for key in mine if any(each.get(key) != mine[key] for each in full)]
+        words = [key if mine[key] is True else f"{key}={mine[key]}" for key in differing if mine[key] is not None]
         name = " ".join([entry.name, *words])
         taken = {each.name for each in named}
         numbered = (f"{name} {i}" for i in range(2, len(found) + 2))

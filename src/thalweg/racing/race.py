@@ -23,10 +23,11 @@ from thalweg.signature import Rule, signature_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LRS = 25  # learning rates that each optimizer tries: its budget
+Edge = Literal["low", "high"]
+LRS = 31  # learning rates that each optimizer tries: its budget
 THERE = 1e-6  # of the loss between start and minimum: what is left when the minimum counts as reached
 FLAT = 1e-6  # of the largest gradient: what is left of it when a walk counts as stopped
-FINEST = 201  # points per side of the map of a landscape
+FINEST = 121  # points per side of the map of a landscape
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Run:
     settings: dict[str, Any]
     given: dict[str, Any]
     fixed: bool
-    edge: Literal["low", "high"] | None
+    edge: Edge | None
     strip: list[tuple[float, float | None]]
     reached: float
     ending: str
@@ -106,17 +107,18 @@ class Race:
     def budget(self) -> str:
         """How the learning rates were chosen, in a sentence."""
         last = tail(self.steps)
-        lead = f"loss reached: mean over the last {last} of {self.steps} steps" if last > 1 else "loss reached: the last"
+        lead = f"loss reached: mean over the last {last} of {self.steps} steps" if last > 1 else "loss reached: last"
         if all(run.fixed for run in self.runs):
             return f"Every lr as asked for; {lead}."
-        chosen = f"Each lr is the best of {self.lrs} over the range on its card"
+        chosen = f"Each lr is the best of {self.lrs} over its card's range and a decade beyond either end"
         return f"{chosen}{', if not asked for' if any(run.fixed for run in self.runs) else ''}; {lead}."
 
     def description(self) -> str:
         """The race in words: what a screen reader says instead of the picture."""
         said = [f"{run.name} with lr {run.lr:.3g}: {shown_ending(run)}, loss {run.reached:.3g}" for run in self.runs]
-        parts = [f"{self.landscape.name}: {self.landscape.formula}", f"{self.steps} steps from {_shown(self.landscape)}"]
-        return f"{'. '.join(parts)}. {'; '.join(said)}. {self.budget}"
+        place = self.landscape
+        lead = f"{place.name}: {place.formula}. {self.steps} steps from {_shown(place)}."
+        return f"{lead} {'; '.join(said)}. {self.budget}"
 
     def table(self) -> str:
         """One line per optimizer, as plain text.
@@ -195,8 +197,8 @@ def race(
         optimizers: `"sgd, momentum, adam(beta1=0.5)"`, or a list of names and rules; the landscape's own
             suggestion or the classics by default.
         steps: how many each takes.
-        lr: fixes every learning rate; None lets each be chosen over the range on its card, as that with the
-            lowest loss reached (the mean over the last tenth of the steps).
+        lr: fixes every learning rate; None lets each be chosen over the range on its card and a decade
+            beyond either end, as that with the lowest loss reached (the mean over the last tenth of the steps).
         settings: of single optimizers, `{"adam.lr": 0.1, "momentum.momentum": 0.5}`.
         start, domain: where to begin, and what to show: instead of the landscape's own.
         seed: another one draws other batches, where the landscape has any.
@@ -272,9 +274,7 @@ def _groups(competitors: list[Entry]) -> list[list[Entry]]:
     return list(groups.values())
 
 
-def _together(
-    group: list[Entry], place: Landscape, steps: int, lrs: int, seed: int, decay: Decay
-) -> dict[str, Run]:
+def _together(group: list[Entry], place: Landscape, steps: int, lrs: int, seed: int, decay: Decay) -> dict[str, Run]:
     rule, signature = group[0].rule, signature_of(group[0].rule)
     columns = [(entry, lr) for entry in group for lr in entry.lrs(lrs)]
     hyper: dict[str, Any] = {name: group[0].settings.get(name, v[0]) for name, v in signature.flags.items()}
@@ -295,7 +295,8 @@ def _together(
         best = len(tried) - 1 if entry.lr is not None else int(mine.argmin())
         settings = {**signature.defaults, **entry.settings, "lr": tried[best]}
         strip = [(x, None if math.isinf(y) else y) for x, y in zip(tried, mine.tolist(), strict=True)]
-        edge = None if entry.lr is not None else {0: "low", lrs - 1: "high"}.get(best)
+        edge: Edge | None = "low" if best == 0 else "high" if best == lrs - 1 else None
+        edge = None if entry.lr is not None else edge
         k = first + best
         ending, at = _ending(walks, k, place, float(mine[best]))
         given = {**entry.settings, **({} if entry.lr is None else {"lr": entry.lr})}

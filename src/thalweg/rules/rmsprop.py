@@ -52,6 +52,7 @@ card = Card(
         "g": "gradient",
         "v": "running average of squared gradients",
         "mean": "running average of gradients (centred only)",
+        "mean_hat": "mean at its full weight",
         "u": "velocity (with momentum only)",
         "full": "the weight that the averages have gathered since the start",
         "spread": "how large gradients are: mean square, or variance if centred",

@@ -44,10 +44,14 @@ def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
     tau = tau * xp.where(spread < bound, spread, bound)
     phi = (1 - theta) / sigma
     v = yHy[:, None] ** 0.5 * (s / sy[:, None] - Hy / yHy[:, None])
-    grown = H - Hy[:, :, None] * Hy[:, None, :] / yHy[:, None, None] + phi[:, None, None] * v[:, :, None] * v[:, None, :]
-    grown = grown / tau[:, None, None] + s[:, :, None] * s[:, None, :] / sy[:, None, None]
-    H = xp.where(sound[:, None, None], grown, H)
+    grown = (H - outer(Hy) / yHy[:, None, None] + phi[:, None, None] * outer(v)) / tau[:, None, None]
+    H = xp.where(sound[:, None, None], grown + outer(s) / sy[:, None, None], H)
     return {"H": H, "fresh": fresh & ~sound}, -matvec(H, g)
+
+
+def outer(a: Any) -> Any:
+    """a a', (B, n, n)."""
+    return a[:, :, None] * a[:, None, :]
 
 
 card = MethodCard(

@@ -26,13 +26,17 @@ def cauchy(model: dict[str, Any]) -> Any:
     return xp.where(bend > 0, length**1.5 / xp.where(bend > 0, bend, 1), float("inf"))
 
 
-def solve(model: dict[str, Any], radius: Any, iterations: int = 60) -> tuple[Any, Any]:
+def solve(model: dict[str, Any], radius: Any, iterations: int = 60, exactness: float = 1e-6) -> tuple[Any, Any]:
     """The step of at most this radius that minimises the model, and the decrease it foretells.
+
+    The unknown is t = lambda_1 + mu, the distance from the pole, so that nothing cancels where mu is almost
+    -lambda_1. From the left of the answer Newton's iteration on 1 / |s| = 1 / radius is monotone.
 
     Args:
         model: what `prepare` returned.
         radius: (B,), on the device of the model.
-        iterations: at most so many Newton steps on the secular equation; it takes three or four.
+        iterations: at most so many steps; it takes three or four.
+        exactness: how far, relatively, the length may be from the radius.
 
     Returns:
         The steps (B, n) and the decreases (B,).
@@ -40,38 +44,35 @@ def solve(model: dict[str, Any], radius: Any, iterations: int = 60) -> tuple[Any
     values, c = model["values"], model["c"]
     xp, eps = namespace(c), epsilon(c)
     lowest = values[:, 0]
+    gaps = values - lowest[:, None]
     size = xp.maximum(abs(lowest), abs(values[:, -1]))
-    size = xp.where(size > 0, size, 1)
-    length_c = dot(c, c) ** 0.5
-    # mu lies where every lambda + mu is positive, and |s| <= |c| / (lowest + mu).
-    floor = xp.where(lowest > 0, 0 * lowest, -lowest)
-    low, high = floor, xp.maximum(floor, length_c / radius - lowest)
-    mu = xp.where(lowest > eps * size, floor, floor + eps * size)
-    inside = fixed = None
-    for count in range(iterations):
-        shifted = values + mu[:, None]
+    # Below the floor is mu < 0, or rounding where lambda_1 <= 0.
+    floor = xp.maximum(lowest, eps * eps * xp.where(size > 0, size, 1))
+    t = low = xp.maximum(abs(c[:, 0]) / radius, floor)  # the first part alone is as long as the radius here
+    high = xp.maximum(dot(c, c) ** 0.5 / radius, low)  # |s| <= |c| / t
+    found = None
+    for _ in range(iterations):
+        shifted = gaps + t[:, None]
         s = c / shifted
         length = dot(s, s) ** 0.5
-        if inside is None:
-            # Where the first, smallest mu already gives a short step it is Newton's (mu = 0) or the hard case.
-            inside = fixed = length <= radius
-        fixed = fixed | (abs(length - radius) <= 1e-8 * radius)
-        if fixed.all():
+        if found is None:  # short even at the smallest t: Newton's own step, or the hard case
+            found = (t <= floor) & (length <= radius)
+        found = found | (abs(length - radius) <= exactness * radius)
+        if found.all():
             break
-        low, high = xp.where(length > radius, mu, low), xp.where(length < radius, mu, high)
-        slope = dot(s, s / shifted)
-        newton = mu + (length - radius) / radius * length**2 / xp.where(slope > 0, slope, 1)
+        low, high = xp.where(length > radius, t, low), xp.where(length < radius, t, high)
+        bend = dot(s, s / shifted)
+        newton = t + (length - radius) / radius * length**2 / xp.where(bend > 0, bend, 1)
         sound = (newton > low) & (newton < high)
-        mu = xp.where(fixed, mu, xp.where(sound, newton, (low * high) ** 0.5 if count % 3 == 2 else (low + high) / 2))
-    s = -c / (values + mu[:, None])
-    hard = inside & ~(lowest > eps * size)
-    if hard.any():
-        short = xp.where(hard, radius**2 - dot(s, s), 0)
-        extra = xp.where(short > 0, short, 0) ** 0.5
-        sign = xp.where(c[:, 0] > 0, -1.0, 1.0) * xp.where(c[:, 0] == c[:, 0], 1.0, 1.0)
-        s = s + 0
-        s[:, 0] = s[:, 0] + (sign * extra).astype(s.dtype) if xp.__name__ == "numpy" else s[:, 0] + sign * extra
-    return matvec(model["vectors"], s), -dot(c, s) - dot(values * s, s) / 2
+        t = xp.where(found, t, xp.where(sound, newton, (low * high) ** 0.5))
+    s = -c / (gaps + t[:, None])
+    room = radius**2 - dot(s, s)
+    hard = (t <= floor) & (lowest <= 0) & (room > 0)
+    if hard.any():  # (H + mu I) v = 0 for the first eigenvector v: it can fill the ball
+        along = s[:, :1] + xp.where(c[:, :1] > 0, -1, 1) * xp.where(hard, room, 0)[:, None] ** 0.5
+        s = xp.concatenate([along, s[:, 1:]], 1)
+    # All terms are positive: the model's decrease without cancellation.
+    return matvec(model["vectors"], s), (dot(gaps + t[:, None], s * s) + (t - lowest) * dot(s, s)) / 2
 
 
 card = MethodCard(

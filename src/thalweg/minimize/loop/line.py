@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.minimize.arrays import Array, beside, dot, epsilon, host, largest
+from thalweg.minimize.arrays import Array, Line, beside, dot, epsilon, host, largest, replaced
 
 Rows = Any  # slice(None) or the numbers of some rows
 
@@ -85,8 +85,8 @@ class LineWalk:
             `x`, `f`, `g` of this walk now are), and which can get no further: (B,) each, on the host.
         """
         f, slope, norm = host(f, dot(g, self.d), largest(g))
-        noise = self.noise_unit * self.mean
-        good = self.search.accept((at := self._at(noise)), self.step, f, slope) & np.isfinite(norm)
+        at = Line(self.f, self.slope, self.noise_unit * self.mean)
+        good = self.search.accept(at, self.step, f, slope) & np.isfinite(norm)
         stuck = np.zeros(len(f), dtype=bool)
         if good.all():
             self._turn(slice(None), x, f, g)
@@ -101,7 +101,7 @@ class LineWalk:
                 continue
             self.refining[i] = None
             if self.lowest[i] is not None:  # the search failed, and yet there is a lower point: go there
-                x, g = _with(x, i, self.lowest[i][1]), _with(g, i, self.lowest[i][2])
+                x, g = replaced(x, i, self.lowest[i][1]), replaced(g, i, self.lowest[i][2])
                 f[i], good[i] = self.lowest[i][0], True
             elif not self.plain[i]:
                 self._forget(np.array([i]))
@@ -119,10 +119,7 @@ class LineWalk:
         self.refining = [self.refining[i] for i in rows]
         self.lowest = [self.lowest[i] for i in rows]
 
-    def _at(self, noise: np.ndarray) -> Any:
-        return Line(self.f, self.slope, noise)
-
-    def _next(self, i: int, at: Any, f: float, slope: float) -> bool:
+    def _next(self, i: Any, at: Any, f: float, slope: float) -> bool:
         """Let the search of problem i choose its next step; False: it has given up."""
         try:
             if self.refining[i] is None:
@@ -159,8 +156,8 @@ class LineWalk:
             self.refining, self.lowest = [None] * len(f), [None] * len(f)
             self.plain = np.zeros(len(f), dtype=bool)
         else:
-            self.x, self.g, self.d = _with(self.x, rows, x), _with(self.g, rows, g), _with(self.d, rows, d)
-            self.memory = {name: _with(self.memory[name], rows, value) for name, value in memory.items()}
+            self.x, self.g, self.d = replaced(self.x, rows, x), replaced(self.g, rows, g), replaced(self.d, rows, d)
+            self.memory = {name: replaced(self.memory[name], rows, value) for name, value in memory.items()}
             self.f, self.slope, self.step = self.f.copy(), self.slope.copy(), self.step.copy()
             self.f[rows], self.slope[rows], self.step[rows] = f, new_slope, new_step
             self.mean[rows], self.weight[rows], self.plain[rows] = mean, weight, False
@@ -181,23 +178,9 @@ class LineWalk:
             with np.errstate(all="ignore"):
                 step = self.step[rows] * np.sqrt(dd / gg)
         step = np.where(np.isfinite(step) & (step > 0), step, 1.0)
-        self.memory = {name: _with(self.memory[name], rows, value) for name, value in self.direction.start(g).items()}
-        self.d = _with(self.d, rows, -g)
+        self.memory = {
+            name: replaced(self.memory[name], rows, value) for name, value in self.direction.start(g).items()
+        }
+        self.d = replaced(self.d, rows, -g)
         self.slope, self.step = self.slope.copy(), self.step.copy()
         self.slope[rows], self.step[rows], self.plain[rows] = -gg, step, True
-
-
-class Line:
-    """What a search is told about the beginning of its line: value, slope, and the noise of the value."""
-
-    __slots__ = ("f", "noise", "slope")
-
-    def __init__(self, f: Any, slope: Any, noise: Any):
-        self.f, self.slope, self.noise = f, slope, noise
-
-
-def _with(array: Array, rows: Any, values: Array) -> Array:
-    """The array with other values in these rows, the old one untouched."""
-    array = array.copy() if isinstance(array, np.ndarray) else array.clone()
-    array[rows] = values
-    return array

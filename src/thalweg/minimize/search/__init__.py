@@ -16,20 +16,6 @@ from thalweg.minimize.card import MethodCard
 Refine = Generator[float, tuple[float, float], None]
 
 
-class At(NamedTuple):
-    """Where a line begins.
-
-    Attributes:
-        f: the value.
-        slope: the derivative along the line, negative.
-        noise: a change of f too small to be told from rounding.
-    """
-
-    f: Any
-    slope: Any
-    noise: Any
-
-
 class Search(NamedTuple):
     """A way to choose how far to walk.
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from thalweg.minimize.arrays import Line
 from thalweg.minimize.card import MethodCard
-from thalweg.minimize.search import At, Refine, Search
+from thalweg.minimize.search import Refine, Search
 
 
 def backtracking(c1: float = 1e-4, trials: int = 60) -> Search:
     """Armijo's test with constant `c1`, at most `trials` steps, each 0.1 to 0.5 of the last."""
 
-    def accept(at: At, step: Any, f: Any, slope: Any) -> Any:
+    def accept(at: Line, step: Any, f: Any, slope: Any) -> Any:
         return f <= at.f + c1 * step * at.slope
 
-    def refine(at: At, step: float, f: float, slope: float) -> Refine:
+    def refine(at: Line, step: float, f: float, slope: float) -> Refine:
         for _ in range(trials):
             rise = f - at.f - step * at.slope  # of the parabola through f, its slope, and the trial
             best = -at.slope * step / (2 * rise) if math.isfinite(f) and rise > 0 else 0.1
             step *= min(max(best, 0.1), 0.5)
-            f, slope = yield step
+            f, _ = yield step
 
     return Search(accept, refine, card)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from thalweg.minimize.arrays import Line
 from thalweg.minimize.card import MethodCard
-from thalweg.minimize.search import At, Refine, Search
+from thalweg.minimize.search import Refine, Search
 from thalweg.minimize.search.wolfe import accepts
 
 Trial = tuple[float, float, float]  # step, value, slope
@@ -17,10 +18,10 @@ def hager_zhang(
 ) -> Search:
     """The search with the constants of the paper: theta is 0.5, a non-finite trial is shortened to a tenth."""
 
-    def accept(at: At, step: Any, f: Any, slope: Any) -> Any:
+    def accept(at: Line, step: Any, f: Any, slope: Any) -> Any:
         return accepts(at, step, f, slope, delta, sigma, False, delta)
 
-    def refine(at: At, step: float, f: float, slope: float) -> Refine:
+    def refine(at: Line, step: float, f: float, slope: float) -> Refine:
         left = trials
         low: Trial = (0.0, at.f, at.slope)
         trial: Trial = (step, f, slope)
@@ -77,7 +78,7 @@ def secant(a: Trial, b: Trial) -> float:
     return (a[0] * b[2] - b[0] * a[2]) / below if below else math.nan
 
 
-def update(at: At, low: Trial, high: Trial, step: float) -> Any:
+def update(at: Line, low: Trial, high: Trial, step: float) -> Any:
     """U0 to U3: the bracket with one more point, and that point, or None where it lies outside."""
     if not low[0] < step < high[0]:
         return low, high, None
@@ -90,7 +91,7 @@ def update(at: At, low: Trial, high: Trial, step: float) -> Any:
     return low, high, None
 
 
-def halve(at: At, low: Trial, high: Trial) -> Any:
+def halve(at: Line, low: Trial, high: Trial) -> Any:
     """U3: the value rises between the two; bisect until the slope does."""
     for _ in range(50):
         middle = (low[0] + high[0]) / 2

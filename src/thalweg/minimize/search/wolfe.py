@@ -10,17 +10,20 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from thalweg.minimize.arrays import Line
 from thalweg.minimize.card import MethodCard
-from thalweg.minimize.search import At, Refine, Search
+from thalweg.minimize.search import Refine, Search
 
 
-def accepts(at: At, step: Any, f: Any, slope: Any, c1: float, c2: float, strong: bool, delta: float = 0.1) -> Any:
+def accepts(at: Line, step: Any, f: Any, slope: Any, c1: float, c2: float, strong: bool, delta: float = 0.1) -> Any:
     """The Wolfe conditions or the approximate ones, for numbers or arrays; NaN is never accepted."""
     steep = c2 * at.slope  # negative
+    if strong:
+        falls = (f <= at.f + c1 * step * at.slope) | (f <= at.f + at.noise)
+        return falls & (slope >= steep) & (slope <= -steep) & (f > -math.inf)
     falls = f <= at.f + c1 * step * at.slope
-    flat = (slope >= steep) & (slope <= -steep) if strong else slope >= steep
-    nearly = (f <= at.f + at.noise) & (slope >= steep) & (slope <= (2 * delta - 1) * at.slope)
-    return (falls & flat | nearly) & (f > -math.inf)
+    nearly = (f <= at.f + at.noise) & (slope <= (2 * delta - 1) * at.slope)
+    return (falls | nearly) & (slope >= steep) & (f > -math.inf)
 
 
 def cubic_minimum(a: float, fa: float, sa: float, b: float, fb: float, sb: float) -> float:
@@ -38,10 +41,10 @@ def cubic_minimum(a: float, fa: float, sa: float, b: float, fb: float, sb: float
 def wolfe(c1: float = 1e-4, c2: float = 0.9, strong: bool = True, trials: int = 40) -> Search:
     """The search with constants `c1` and `c2`, at most `trials` further steps."""
 
-    def accept(at: At, step: Any, f: Any, slope: Any) -> Any:
+    def accept(at: Line, step: Any, f: Any, slope: Any) -> Any:
         return accepts(at, step, f, slope, c1, c2, strong)
 
-    def refine(at: At, step: float, f: float, slope: float) -> Refine:
+    def refine(at: Line, step: float, f: float, slope: float) -> Refine:
         low, high = (0.0, at.f, at.slope), None  # low: known to fall; high: known to lie beyond the valley
         width = math.inf
         for _ in range(trials):
@@ -66,7 +69,7 @@ def wolfe(c1: float = 1e-4, c2: float = 0.9, strong: bool = True, trials: int = 
     return Search(accept, refine, card)
 
 
-def longer(low: tuple[float, float, float], at: At) -> float:
+def longer(low: tuple[float, float, float], at: Line) -> float:
     """A step beyond the last, which was too short: the cubic's, 1.1 to 10 times as long."""
     step, f, slope = low
     best = cubic_minimum(0.0, at.f, at.slope, step, f, slope)
@@ -89,7 +92,7 @@ def between(low: tuple[float, float, float], high: tuple[float, float, float]) -
 
 card = MethodCard(
     title="strong or approximate Wolfe, safeguarded cubic",
-    paper="Wolfe 1969; Nocedal and Wright 2006, section 3.5; approximate test: Hager and Zhang, SIAM J. Optim. 16, 2005",
+    paper="Wolfe 1969; Nocedal and Wright 2006, section 3.5; Hager and Zhang, SIAM J. Optim. 16, 2005 (approximate)",
     formula="f <= f0 + c1 a s0 and |s| <= c2 |s0|,  or  f <= f0 + noise and c2 s0 <= s <= (2 delta - 1) s0",
     intuition="Far enough that the slope has flattened, not so far that the value stops falling.",
     strengths=["few evaluations", "makes s'y positive, so that BFGS stays sound", "works down to the last digit"],
@@ -98,3 +101,4 @@ card = MethodCard(
     when_not="A noisy function.",
 )
 strong_wolfe = wolfe()
+sharp_wolfe = wolfe(c2=0.1)

@@ -1,0 +1,208 @@
+"""Minimise a smooth function: conjugate gradients, BFGS, L-BFGS and Newton.
+
+One door, `minimize`, with SciPy's habits. Behind it: `direction/` says which way, `search/` how far, `loop/`
+evaluates, counts and stops.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from thalweg.minimize.loop import CALLBACK, CONVERGED, INTERRUPTED, MAXFUN, MAXITER, STALLED, Limits, Progress, run
+from thalweg.minimize.methods import METHODS, SEARCHES, Method, along_lines
+from thalweg.minimize.problem import Form, Problem
+from thalweg.minimize.result import Result
+from thalweg.signature import did_you_mean
+
+__all__ = ["METHODS", "Method", "Result", "along_lines", "minimize"]
+
+LARGEST_MATRIX = 5000  # unknowns: BFGS keeps n^2 numbers, 200 MB of float64 here
+LIMITS = ("gtol", "maxiter", "maxfun", "patience")
+DENSE = ("bfgs", "broyden", "newton", "newton-line")
+
+MESSAGES = {
+    CONVERGED: "The gradient is small enough: no entry is larger than gtol.",
+    MAXITER: "maxiter steps were taken; raise options['maxiter'], or start nearer.",
+    MAXFUN: "maxfun evaluations were made; raise options['maxfun'].",
+    STALLED: "No lower point was found: the gradient is wrong or not smooth, or rounding hides what is left; "
+    "try float64, a better scaling, or a larger gtol.",
+    CALLBACK: "The callback stopped it.",
+    INTERRUPTED: "Interrupted; x is the best point so far.",
+}
+
+
+def minimize(
+    fun: Callable[..., Any],
+    x0: Any,
+    args: tuple[Any, ...] = (),
+    method: str | Method | None = None,
+    jac: bool | Callable[..., Any] | None = None,
+    hess: Callable[..., Any] | None = None,
+    hessp: Callable[..., Any] | None = None,
+    *,
+    bounds: Any = None,
+    tol: float | None = None,
+    callback: Callable[..., Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    batched: bool = False,
+    vectorized: bool = False,
+) -> Result:
+    """Minimise a smooth function of many unknowns.
+
+    Args:
+        fun: ``fun(x, *args) -> number``, of torch operations: its gradient comes from autograd. With
+            ``jac=True`` it returns (value, gradient), with ``jac`` a function the gradient comes from there;
+            then x may be a numpy array, and so is what it gets.
+        x0: where to start: a numpy array, a list of numbers, a tensor, or a dict, list or tuple of tensors;
+            float32 or float64, numbers become float64. The result has the same form.
+        args: more arguments for fun, jac, hess and hessp.
+        method: "bfgs", "lbfgs", "cg", "newton" (Hessian, trust region), "newton-cg" (products with the
+            Hessian), "newton-line" (factorisation and line search), "broyden" (self-scaled), or a `Method`.
+            Default: "newton" where hess is given, "newton-cg" where hessp is, else "bfgs" up to 500
+            unknowns, and "lbfgs" above.
+        jac: see fun. Default None: autograd.
+        hess: ``hess(x, *args) -> (n, n)``. Default: autograd.
+        hessp: ``hessp(x, v, *args) -> (n,)``. Default: autograd.
+        bounds: refused; there are no constrained methods here.
+        tol: the same as ``options["gtol"]``.
+        callback: ``callback(intermediate_result)`` gets a `Result` after every step, ``callback(x)`` the
+            point, as in SciPy. It stops the run by returning True or raising StopIteration.
+        options: gtol (1e-5: no entry of the gradient is larger), maxiter (200 n, at least 1000), maxfun
+            (no limit), patience (steps without any progress, 100), and what the method takes: `search`
+            ("wolfe", "hager-zhang", "armijo" or a `Search`), `memory` (lbfgs: 20 pairs; cg: 11, the n up to
+            which it uses L-BFGS), `beta` (cg: a function of `direction.conjugate_gradient`).
+        batched: x0 has a leading axis of B independent problems, and so has every arg and every field of the
+            result. fun still takes one problem (it runs under `torch.func.vmap`), unless
+        vectorized: fun takes k problems (k, ...) and returns k numbers; k falls as problems finish.
+
+    Returns:
+        A `Result`: x, fun, grad, success, status, message, nit, nfev, ngev, nhev, nhvp, method.
+
+    Raises:
+        ValueError: an unknown method or option, a start where fun is not finite, bounds.
+        TypeError: an x0 that holds no real numbers; a fun that returns none.
+
+    Example:
+        >>> import torch, thalweg as tw
+        >>> rosenbrock = lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+        >>> result = tw.minimize(rosenbrock, torch.tensor([-1.2, 1.0], dtype=torch.float64))
+        >>> result.success, result.x.round(decimals=4)
+        (True, tensor([1., 1.], dtype=torch.float64))
+    """
+    if bounds is not None:
+        raise ValueError("bounds is given; thalweg has no bounded methods: use scipy.optimize's L-BFGS-B.")
+    if vectorized and not batched:
+        raise ValueError("vectorized is True and batched is False; it must be used with batched=True.")
+    form = Form(x0, batched)
+    problem = Problem(fun, form, _tuple(args), jac, hess, hessp, vectorized)
+    n = form.start.shape[1]
+    chosen, limits = _choose(method, n, tol, options, hess, hessp)
+    if jac is not None and form.numpy and chosen.name.startswith("newton") and hess is None and hessp is None:
+        raise ValueError(
+            f"method is {chosen.name!r} and fun is no torch function; give hess"
+            f"{' or hessp' if chosen.name == 'newton-cg' else ''}."
+        )
+    stop = _stopper(callback, form, chosen) if callback else None
+    progress = run(problem, chosen.begin, problem.start(), limits, stop)
+    if not batched and progress.status[0] < 0:
+        raise ValueError(
+            f"fun at x0 is {progress.fun[0]}, its gradient's largest entry {progress.norm[0]}; both must be finite."
+        )
+    return _result(progress, form, chosen)
+
+
+def _tuple(args: Any) -> tuple[Any, ...]:
+    return args if isinstance(args, tuple) else (args,)
+
+
+def _choose(
+    method: Any, n: int, tol: float | None, options: Mapping[str, Any] | None, hess: Any, hessp: Any
+) -> tuple[Method, Limits]:
+    """The method with its own options, and when to stop."""
+    given = dict(options or {})
+    limits = {"gtol": 1e-5, "maxiter": max(1000, 200 * n), "maxfun": math.inf, "patience": 100}
+    if tol is not None:
+        limits["gtol"] = tol
+    limits |= {name: given.pop(name) for name in LIMITS if name in given}
+    for name, value in limits.items():
+        if isinstance(value, bool | str) or not isinstance(value, int | float) or math.isnan(value) or value < 0:
+            raise ValueError(f"{name} is {value!r}; it must be a number, at least 0.")
+    if isinstance(method, Method):
+        if given:
+            raise ValueError(f"options has {next(iter(given))!r}; a Method of your own takes only {', '.join(LIMITS)}.")
+        return method, Limits(**limits)
+    if method is None:
+        method = "newton" if hess else "newton-cg" if hessp else "bfgs" if n <= 500 else "lbfgs"
+    name = str(method).lower().replace("_", "-")
+    if name not in METHODS:
+        raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}.{did_you_mean(name, METHODS)}")
+    if name in DENSE and n > LARGEST_MATRIX:
+        other = "newton-cg" if "newton" in name else "lbfgs"
+        raise ValueError(f"x0 has {n} numbers and method {name!r} keeps n^2 of them; use {other!r}.")
+    known = [p for p in inspect.signature(METHODS[name]).parameters if p != "n"]
+    for option in given:
+        if option not in known:
+            every = [*LIMITS, *known]
+            raise ValueError(f"options has {option!r}; {name} takes {', '.join(every)}.{did_you_mean(option, every)}")
+    if isinstance(given.get("search"), str):
+        if given["search"] not in SEARCHES:
+            near = did_you_mean(given["search"], SEARCHES)
+            raise ValueError(f"search is {given['search']!r}; it must be one of {', '.join(SEARCHES)}.{near}")
+        given["search"] = SEARCHES[given["search"]]
+    return METHODS[name](n, **given), Limits(**limits)
+
+
+def _stopper(callback: Callable[..., Any], form: Form, method: Method) -> Callable[[Progress], bool]:
+    """The callback as the loop calls it: True stops."""
+    whole = list(inspect.signature(callback).parameters) == ["intermediate_result"]
+
+    def stop(progress: Progress) -> bool:
+        try:
+            if whole:
+                return callback(intermediate_result=_result(progress, form, method)) is True
+            return callback(form.give(progress.x)) is True
+        except StopIteration:
+            return True
+
+    return stop
+
+
+def _result(progress: Progress, form: Form, method: Method) -> Result:
+    success = progress.status == CONVERGED
+    messages = [
+        MESSAGES.get(status, "fun or its gradient is not finite at x0." if status < 0 else "")
+        for status in progress.status
+    ]
+    counts = {
+        "status": progress.status,
+        "nit": progress.nit,
+        "nfev": progress.nfev,
+        "ngev": progress.nfev,
+        "nhev": progress.nhev,
+        "nhvp": progress.nhvp,
+    }
+    if form.batched:
+        fun: Any = progress.fun.copy()
+        many: dict[str, Any] = {name: value.copy() for name, value in counts.items()}
+        if not form.numpy:
+            import torch
+
+            fun = torch.from_numpy(fun).to(form.start)
+            success = torch.from_numpy(success)
+            many = {name: torch.from_numpy(value) for name, value in many.items()}
+        return Result(
+            form.give(progress.x), fun, form.give(progress.grad), success, message=messages, method=method.name, **many
+        )
+    one = {name: int(value[0]) for name, value in counts.items()}
+    return Result(
+        form.give(progress.x),
+        float(progress.fun[0]),
+        form.give(progress.grad),
+        bool(success[0]),
+        message=messages[0],
+        method=method.name,
+        **one,
+    )

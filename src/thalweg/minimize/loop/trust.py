@@ -1,0 +1,173 @@
+"""Walking by a quadratic model: a model says which way, a trust region how far.
+
+The Hessian is taken at accepted points only. Where it is not finite, a rough parabola stands in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from thalweg.minimize.arrays import Array, dot, epsilon, host, largest, namespace, replaced
+
+Rows = Any
+
+
+class TrustWalk:
+    """B problems on their way, each in its own ball of trust.
+
+    Args:
+        model: makes steps: an object with ``start(x, g, rows)``, ``first(x, g)``, ``step(x, g, radius)``,
+            ``take(rows, x, g)`` and ``keep(rows)``.
+        judge: the radius rule.
+        x, f, g: where they stand: (B, n), (B,) on the host, (B, n).
+    """
+
+    def __init__(self, model: Any, judge: Callable[..., Any], x: Array, f: np.ndarray, g: Array):
+        self.model, self.judge = model, judge
+        self.x, self.f, self.g = x, f, g
+        self.eps = epsilon(x)
+        self.radius = model.start(x, g)
+
+    def ask(self) -> Array:
+        """The trial points, (B, n)."""
+        step, foretold = self.model.step(self.g, self.radius)
+        self.trial = self.x + step
+        foretold, slope, length = host(foretold, dot(self.g, step), dot(step, step))
+        self.foretold, self.slope, self.length = foretold, slope, np.sqrt(length)
+        return self.trial
+
+    def tell(self, x: Array, f: Array, g: Array) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Take in what was found at the trial points; returns as `LineWalk.tell` does."""
+        xx = dot(self.x, self.x)
+        f, norm, xx = host(f, largest(g), xx)
+        at_trial = np.where(np.isfinite(norm), f, np.nan)
+        verdict = self.judge(self.f, at_trial, self.foretold, self.slope, self.length, self.radius, self.eps)
+        moved, self.radius = verdict.accepted, verdict.radius
+        # No number lies between this point and any the radius would still allow.
+        stuck = ~moved & ~(self.radius > self.eps * np.sqrt(xx)) | ~(self.foretold > 0)
+        if moved.all():
+            self.x, self.f, self.g = x, f, g
+            self.model.take(slice(None), x, g)
+        elif moved.any():
+            rows = np.flatnonzero(moved)
+            self.x, self.g = replaced(self.x, rows, x[rows]), replaced(self.g, rows, g[rows])
+            self.f = np.where(moved, f, self.f)
+            self.model.take(rows, self.x[rows], self.g[rows])
+        return f, norm, moved, stuck & ~moved
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Go on with these problems only."""
+        for name in ("x", "f", "g", "radius"):
+            setattr(self, name, getattr(self, name)[rows])
+        self.model.keep(rows)
+
+
+class ExactModel:
+    """Steps from the whole Hessian: `prepare` once per point, `solve` once per radius.
+
+    Args:
+        formula: a module with ``prepare(H, g)``, ``solve(model, radius)`` and ``cauchy(model)``.
+        hessian: ``hessian(x, rows) -> (len(rows), n, n)``.
+    """
+
+    def __init__(self, formula: Any, hessian: Callable[[Array, Rows], Array]):
+        self.formula, self.hessian = formula, hessian
+
+    def start(self, x: Array, g: Array) -> np.ndarray:
+        """Prepare everywhere; the first radii (B,), from the gradient's length and the curvature along it."""
+        self.known = self.formula.prepare(self._finite(x, g, slice(None)), g)
+        return first_radius(*host(self.formula.cauchy(self.known), dot(x, x) ** 0.5, dot(g, g) ** 0.5))
+
+    def step(self, g: Array, radius: np.ndarray) -> tuple[Array, Array]:
+        """The steps (B, n) and what they promise (B,)."""
+        return self.formula.solve(self.known, _like(radius, g))
+
+    def take(self, rows: Rows, x: Array, g: Array) -> None:
+        """New Hessians for those that moved."""
+        new = self.formula.prepare(self._finite(x, g, rows), g)
+        if isinstance(rows, slice):
+            self.known = new
+            return
+        for name, value in new.items():
+            self.known[name] = self.known[name] + 0
+            self.known[name][rows] = value
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Go on with these problems only."""
+        self.known = {name: value[rows] for name, value in self.known.items()}
+
+    def _finite(self, x: Array, g: Array, rows: Rows) -> Array:
+        """The Hessian; where it is not finite the unit matrix times |g| / |x|."""
+        H = self.hessian(x, rows)
+        xp = namespace(H)
+        fine = xp.isfinite(H).all(-1).all(-1)
+        if fine.all():
+            return H
+        size = dot(g, g) ** 0.5 / xp.maximum(dot(x, x) ** 0.5, 0 * g[:, 0] + 1e-3)
+        rough = H * 0
+        rough = xp.where(xp.isfinite(rough), rough, 0)
+        for i in range(H.shape[-1]):
+            rough[:, i, i] = size
+        return xp.where(fine[:, None, None], H, rough)
+
+
+class ProductModel:
+    """Steps from products with the Hessian.
+
+    Args:
+        formula: the generator ``steihaug(g, radius, tolerance, most)``, which asks for its products.
+        product: ``product(x, v, rows) -> (len(rows), n)``.
+    """
+
+    def __init__(self, formula: Any, product: Callable[[Array, Array, Rows], Array]):
+        self.formula, self.product = formula, product
+
+    def start(self, x: Array, g: Array) -> np.ndarray:
+        """The first radii, from the curvature along -g: one product each."""
+        self.x = x
+        bend, xx, gg = host(dot(g, self.product(x, g, slice(None))), dot(x, x), dot(g, g))
+        self.length0 = np.sqrt(gg)
+        with np.errstate(all="ignore"):
+            cauchy = np.where(bend > 0, gg**1.5 / bend, np.inf)
+        return first_radius(cauchy, np.sqrt(xx), self.length0)
+
+    def step(self, g: Array, radius: np.ndarray) -> tuple[Array, Array]:
+        """The steps (B, n) and what they promise (B,)."""
+        (gg,) = host(dot(g, g))
+        length = np.sqrt(gg)
+        with np.errstate(all="ignore"):
+            tolerance = np.minimum(0.1, np.sqrt(length / self.length0)) * length
+        asking = self.formula(g, _like(radius, g), _like(tolerance, g), 2 * g.shape[-1])
+        answer = None
+        while True:
+            try:
+                v = asking.send(answer)
+            except StopIteration as end:
+                return end.value
+            answer = self.product(self.x, v, slice(None))
+
+    def take(self, rows: Rows, x: Array, g: Array) -> None:
+        """Those that moved stand elsewhere now."""
+        if not isinstance(rows, slice):
+            self.x = self.x + 0
+        self.x = x if isinstance(rows, slice) else self.x
+        self.x[rows] = x
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Go on with these problems only."""
+        self.x, self.length0 = self.x[rows], self.length0[rows]
+
+
+def first_radius(cauchy: np.ndarray, size: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """The distance to the minimum along -g, but between a tenth of |x| and ten times |x|. (B,)."""
+    with np.errstate(all="ignore"):
+        near = np.where(np.isfinite(cauchy) & (cauchy > 0), cauchy, np.where(size > 0, size, 1.0))
+        return np.where(size > 0, np.clip(near, 0.1 * size, 10 * size), near)
+
+
+def _like(numbers: np.ndarray, x: Array) -> Array:
+    xp = namespace(x)
+    return numbers.astype(x.dtype) if xp is np else xp.from_numpy(numbers).to(x)

@@ -1,0 +1,94 @@
+"""The methods by name: each puts a direction and a search, or a model and a trust region, together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from thalweg.minimize.card import MethodCard
+from thalweg.minimize.direction import Direction, broyden, lbfgs, newton, trust_cg, trust_exact
+from thalweg.minimize.direction import bfgs as bfgs_file
+from thalweg.minimize.direction.conjugate_gradient import Beta, conjugate_gradient, hybrid
+from thalweg.minimize.loop.line import LineWalk
+from thalweg.minimize.loop.trust import ExactModel, ProductModel, TrustWalk
+from thalweg.minimize.search import Search, armijo, hager_zhang, trust_region, wolfe
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to minimise: how a walk begins, and what stands beside it."""
+
+    name: str
+    begin: Callable[..., Any]
+    card: MethodCard
+
+
+def along_lines(name: str, direction: Direction, search: Search) -> Method:
+    """A method that walks along lines: any direction with any search."""
+
+    def begin(counted: Any, x: Any, f: Any, g: Any) -> LineWalk:
+        return LineWalk(direction, search, counted.hessian, x, f, g)
+
+    return Method(name, begin, direction.card)
+
+
+def bfgs(n: int, search: Search = wolfe.strong_wolfe) -> Method:
+    """BFGS."""
+    return along_lines("bfgs", bfgs_file.bfgs, search)
+
+
+def self_scaled_broyden(n: int, search: Search = wolfe.strong_wolfe) -> Method:
+    """The self-scaled Broyden family."""
+    return along_lines("broyden", broyden.broyden, search)
+
+
+def limited(n: int, search: Search = wolfe.strong_wolfe, memory: int = 20) -> Method:
+    """L-BFGS with the last `memory` pairs."""
+    return along_lines("lbfgs", lbfgs.limited(memory), search)
+
+
+def cg(n: int, search: Search = wolfe.sharp_wolfe, beta: Beta = hybrid, memory: int = 11) -> Method:
+    """Conjugate gradients; where n is at most `memory`, L-BFGS with n pairs, as CG_DESCENT 6 does."""
+    if n <= memory:
+        return along_lines("cg", lbfgs.limited(n), search)
+    return along_lines("cg", conjugate_gradient(beta), search)
+
+
+def newton_exact(n: int) -> Method:
+    """Newton with the exact trust region."""
+
+    def begin(counted: Any, x: Any, f: Any, g: Any) -> TrustWalk:
+        return TrustWalk(ExactModel(trust_exact, counted.hessian), trust_region.judge, x, f, g)
+
+    return Method("newton", begin, trust_exact.card)
+
+
+def newton_cg(n: int) -> Method:
+    """Newton with products only."""
+
+    def begin(counted: Any, x: Any, f: Any, g: Any) -> TrustWalk:
+        return TrustWalk(ProductModel(trust_cg.steihaug, counted.product), trust_region.judge, x, f, g)
+
+    return Method("newton-cg", begin, trust_cg.card)
+
+
+def newton_line(n: int, search: Search = armijo.armijo) -> Method:
+    """Newton by a modified factorisation and a line search."""
+    return along_lines("newton-line", newton.newton, search)
+
+
+METHODS: dict[str, Callable[..., Method]] = {
+    "bfgs": bfgs,
+    "broyden": self_scaled_broyden,
+    "cg": cg,
+    "lbfgs": limited,
+    "newton": newton_exact,
+    "newton-cg": newton_cg,
+    "newton-line": newton_line,
+}
+SEARCHES: dict[str, Search] = {
+    "armijo": armijo.armijo,
+    "hager-zhang": hager_zhang.hager_zhang_search,
+    "wolfe": wolfe.strong_wolfe,
+}

@@ -1,0 +1,58 @@
+"""What a minimisation came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass
+class Result:
+    """The answer of `minimize`; with ``batched=True`` every field has a leading axis of problems.
+
+    Attributes:
+        x: the best point, in the form of x0: one that passed the gradient test, else the lowest value seen.
+        fun: the value there.
+        grad: the gradient there, in the form of x.
+        success: whether no entry of `grad` is larger than gtol: exactly that.
+        status: 0 converged, 1 maxiter, 2 maxfun, 3 no lower point was found, 4 stopped by the callback,
+            5 interrupted.
+        message: why it stopped, and what to try.
+        nit: accepted steps.
+        nfev, ngev: evaluations of the value and of the gradient.
+        nhev, nhvp: Hessians, and products with the Hessian.
+        method: the method that ran.
+    """
+
+    x: Any
+    fun: Any
+    grad: Any
+    success: Any
+    status: Any
+    message: Any
+    nit: Any
+    nfev: Any
+    ngev: Any
+    nhev: Any
+    nhvp: Any
+    method: str
+
+    def __getitem__(self, name: str) -> Any:
+        """SciPy's other spelling: ``result["x"]``, and ``result["jac"]`` for the gradient."""
+        name = {"jac": "grad", "njev": "ngev"}.get(name, name)
+        if name not in self.keys():
+            raise KeyError(name)
+        return getattr(self, name)
+
+    @property
+    def jac(self) -> Any:
+        """SciPy's name for the gradient."""
+        return self.grad
+
+    def keys(self) -> list[str]:
+        """The names of the fields."""
+        return [f.name for f in fields(self)]
+
+    def __repr__(self) -> str:
+        width = max(map(len, self.keys()))
+        return "\n".join(f"{name:>{width}}: {getattr(self, name)}" for name in self.keys())

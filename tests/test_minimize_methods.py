@@ -1,0 +1,327 @@
+"""The minimizers' mathematics: what theory says of each direction, search and trust region."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from thalweg.minimize import METHODS, along_lines, minimize
+from thalweg.minimize.arrays import Line
+from thalweg.minimize.card import MethodCard
+from thalweg.minimize.direction import bfgs, broyden, conjugate_gradient, lbfgs, newton, trust_cg, trust_exact
+from thalweg.minimize.search import Search
+from thalweg.minimize.search.armijo import backtracking
+from thalweg.minimize.search.hager_zhang import hager_zhang
+from thalweg.minimize.search.wolfe import wolfe
+
+
+
+def exact(at, step, f, slope):
+    """The line search of theory on a quadratic: the slope is a straight line, so its zero is known."""
+    while True:
+        step = step * at.slope / (at.slope - slope)
+        f, slope = yield step
+
+
+EXACT = Search(lambda at, step, f, slope: abs(slope) <= 1e-7 * abs(at.slope), exact, MethodCard("exact", "", "", ""))
+BETAS = [
+    conjugate_gradient.fletcher_reeves,
+    conjugate_gradient.polak_ribiere,
+    conjugate_gradient.hestenes_stiefel,
+    conjugate_gradient.dai_yuan,
+    conjugate_gradient.hybrid,
+    conjugate_gradient.hager_zhang,
+]
+
+
+def quadratic(n: int, condition: float, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    Q = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    A = Q * np.linspace(1, condition, n) @ Q.T  # evenly: on other spectra rounding spoils the theorem
+    b = rng.standard_normal(n)
+    return A, lambda x: (0.5 * x @ A @ x - b @ x, A @ x - b), b
+
+
+def rosenbrock(x):
+    a, b = 1 - x[0], x[1] - x[0] ** 2
+    return a * a + 100 * b * b, np.array([-2 * a - 400 * x[0] * b, 200 * b])
+
+
+def powell_singular(x):
+    r = np.array([x[0] + 10 * x[1], 5**0.5 * (x[2] - x[3]), (x[1] - 2 * x[2]) ** 2, 10**0.5 * (x[0] - x[3]) ** 2])
+    u, v = 2 * (x[1] - 2 * x[2]), 2 * 10**0.5 * (x[0] - x[3])
+    J = np.array([[1, 10, 0, 0], [0, 0, 5**0.5, -(5**0.5)], [0, u, -2 * u, 0], [v, 0, 0, -v]])
+    return r @ r, 2 * J.T @ r
+
+
+def wood(x):
+    a, b = x[1] - x[0] ** 2, x[3] - x[2] ** 2
+    f = 100 * a * a + (1 - x[0]) ** 2 + 90 * b * b + (1 - x[2]) ** 2
+    f += 10 * (x[1] + x[3] - 2) ** 2 + 0.1 * (x[1] - x[3]) ** 2
+    s, t = 20 * (x[1] + x[3] - 2), 0.2 * (x[1] - x[3])
+    g = [-400 * x[0] * a - 2 * (1 - x[0]), 200 * a + s + t, -360 * x[2] * b - 2 * (1 - x[2]), 180 * b + s - t]
+    return f, np.array(g)
+
+
+# ---- quadratics
+
+
+@pytest.mark.parametrize("beta", BETAS, ids=lambda beta: beta.__name__)
+def test_cg_with_exact_line_search_ends_a_quadratic_in_n_steps(beta):
+    for n, condition in ((5, 10), (10, 100), (20, 1000)):
+        _, fun, b = quadratic(n, condition)
+        method = along_lines("cg", conjugate_gradient.conjugate_gradient(beta), EXACT)
+        result = minimize(fun, np.zeros(n), jac=True, method=method, tol=1e-6 * abs(b).max())
+        assert result.success
+        assert result.nit <= n
+
+
+@pytest.mark.parametrize("direction", [bfgs.bfgs, lbfgs.limited(20)], ids=["bfgs", "lbfgs"])
+def test_bfgs_with_exact_line_search_ends_a_quadratic_in_n_steps(direction):
+    for n, condition in ((5, 10), (10, 100), (20, 1000)):
+        _, fun, b = quadratic(n, condition)
+        result = minimize(
+            fun, np.zeros(n), jac=True, method=along_lines("x", direction, EXACT), tol=1e-6 * abs(b).max()
+        )
+        assert result.success
+        assert result.nit <= n
+
+
+def test_newton_ends_a_quadratic_in_one_step():
+    A, fun, _ = quadratic(20, 1000)
+    result = minimize(fun, np.zeros(20), jac=True, hess=lambda x: A, method="newton-line", tol=1e-9)
+    assert (result.success, result.nit, result.nfev) == (True, 1, 2)
+
+
+def test_the_betas_agree_on_a_quadratic_with_exact_steps():
+    A, fun, _ = quadratic(6, 30)
+    x = np.zeros(6)
+    g = fun(x)[1]
+    d = -g
+    for _ in range(3):
+        x = x - (g @ d) / (d @ A @ d) * d
+        new = fun(x)[1]
+        values = [float(beta(new[None], (new - g)[None], d[None])[0]) for beta in BETAS]
+        np.testing.assert_allclose(values, values[0], rtol=1e-9)
+        d, g = values[0] * d - new, new
+
+
+# ---- the secant equation
+
+
+@pytest.mark.parametrize("file", [bfgs, broyden], ids=["bfgs", "broyden"])
+def test_the_secant_equation_holds_after_every_update(file):
+    rng = np.random.default_rng(0)
+    memory, d = file.start(np.ones((3, 5))), -np.ones((3, 5))
+    for _ in range(8):
+        s = rng.standard_normal((3, 5))
+        y = s * 3 + 0.3 * rng.standard_normal((3, 5))
+        before = memory["H"] if not memory["fresh"].any() else None
+        if before is not None:  # Broyden's member is chosen by the step: it has to be one along d = -Hg
+            g_old = rng.standard_normal((3, 5))
+            d = -(before @ g_old[..., None])[..., 0]
+            s = 0.7 * d
+            y = s * 3 + 0.1 * rng.standard_normal((3, 5)) * abs(s).max()
+            memory, d = file.turn(memory, s, y, g_old + y, d)
+        else:
+            memory, d = file.turn(memory, s, y, rng.standard_normal((3, 5)), d)
+        sound = (s * y).sum(-1) > 0
+        Hy = (memory["H"] @ y[..., None])[..., 0]
+        np.testing.assert_allclose(Hy[sound], s[sound], rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(memory["H"], memory["H"].swapaxes(-1, -2), rtol=1e-9, atol=1e-12)
+
+
+def test_lbfgs_is_bfgs_while_nothing_is_forgotten_and_the_two_loops_of_the_book():
+    rng = np.random.default_rng(1)
+    g = rng.standard_normal((2, 6))
+    limited, pairs = lbfgs.limited(4), []
+    memory = limited.start(g)
+    for k in range(7):
+        s = rng.standard_normal((2, 6))
+        y = 2 * s + 0.3 * rng.standard_normal((2, 6))
+        memory, d = limited.turn(memory, s, y, g, -g)
+        pairs.append((s, y))
+        for i in range(2):  # Nocedal and Wright, algorithm 7.4
+            q, alphas = g[i].copy(), []
+            for s_j, y_j in reversed(pairs[-4:]):
+                alphas.append(s_j[i] @ q / (s_j[i] @ y_j[i]))
+                q -= alphas[-1] * y_j[i]
+            r = (s[i] @ y[i]) / (y[i] @ y[i]) * q
+            for s_j, y_j in pairs[-4:]:
+                r += s_j[i] * (alphas.pop() - y_j[i] @ r / (s_j[i] @ y_j[i]))
+            np.testing.assert_allclose(d[i], -r, rtol=1e-10)
+        assert k < 4 or len(pairs) > 4
+
+
+def test_an_unsound_pair_teaches_nothing():
+    g = np.ones((1, 3))
+    for direction in (bfgs.bfgs, broyden.broyden, lbfgs.limited(3)):
+        memory, _ = direction.turn(direction.start(g), np.eye(3)[:1], 2 * np.eye(3)[:1], g, -g)
+        _, before = direction.turn(memory, np.zeros((1, 3)), np.zeros((1, 3)), g, -g)
+        after_memory, after = direction.turn(memory, np.eye(3)[1:2], -np.eye(3)[1:2], g, -g)
+        np.testing.assert_allclose(before, after)
+        assert all(np.isfinite(value).all() for value in after_memory.values())
+
+
+# ---- factorisation and trust region
+
+
+def test_the_factorisation_is_exact_where_the_matrix_is_definite_and_positive_where_not():
+    rng = np.random.default_rng(0)
+    A = quadratic(7, 1000)[0][None]
+    L, D = newton.factor(A)
+    np.testing.assert_allclose(L * D[:, None] @ L.swapaxes(-1, -2), A, rtol=1e-9, atol=1e-9)
+    M = rng.standard_normal((4, 7, 7))
+    M = M + M.swapaxes(-1, -2)
+    L, D = newton.factor(M)
+    E = L * D[:, None] @ L.swapaxes(-1, -2) - M
+    assert (D > 0).all()
+    assert abs(E - E * np.eye(7)).max() < 1e-10
+    assert (E.diagonal(axis1=1, axis2=2) >= -1e-10).all()
+
+
+def more_sorensen(H, g, radius, s):
+    """The conditions of a global minimiser in the ball: returns mu and asserts the rest."""
+    lowest = np.linalg.eigvalsh(H)[0]
+    size = np.linalg.norm(H, 2)
+    length = np.linalg.norm(s)
+    mu = -(s @ (H @ s + g)) / (s @ s)
+    assert length <= radius * (1 + 1e-5)
+    np.testing.assert_allclose((H + mu * np.eye(len(g))) @ s, -g, atol=1e-5 * (np.linalg.norm(g) + size * length))
+    assert mu >= -1e-8 * size
+    assert lowest + mu >= -1e-6 * size
+    assert mu * (radius - length) <= 1e-5 * size * radius
+    return mu
+
+
+@pytest.mark.parametrize("radius", [1e-3, 0.1, 1.0, 30.0, 1e4])
+@pytest.mark.parametrize("kind", ["definite", "indefinite", "hard", "nearly hard", "zero gradient", "multiple"])
+def test_trust_region_steps_satisfy_more_and_sorensen(kind, radius):
+    rng = np.random.default_rng(3)
+    n, B = 6, 5
+    Q = np.linalg.qr(rng.standard_normal((B, n, n)))[0]
+    values = np.sort(rng.uniform(0.5, 10, (B, n)))
+    c = rng.standard_normal((B, n))
+    if kind != "definite":
+        values[:, 0] = -2
+    if kind == "multiple":
+        values[:, 1] = -2
+        c[:, :2] = 0
+    if kind == "hard":
+        c[:, 0] = 0
+    if kind == "nearly hard":
+        c[:, 0] = 1e-13
+    if kind == "zero gradient":
+        c[:] = 0
+    H = Q * values[:, None] @ Q.swapaxes(-1, -2)
+    g = (Q @ c[..., None])[..., 0]
+    s, foretold = trust_exact.solve(trust_exact.prepare(H, g), np.full(B, radius))
+    for i in range(B):
+        more_sorensen(H[i], g[i], radius, s[i])
+        decrease = -(g[i] @ s[i] + s[i] @ H[i] @ s[i] / 2)
+        np.testing.assert_allclose(foretold[i], decrease, rtol=1e-6, atol=1e-9 * radius)
+        assert decrease > 0
+
+
+def test_steihaug_solves_newtons_equation_stops_at_the_boundary_and_follows_negative_curvature():
+    A, _, b = quadratic(8, 50)
+    H = np.stack([A, A, A - 100 * np.eye(8)])
+    g = np.stack([-b, -b, -b])
+    radius = np.array([1e6, 1e-2, 3.0])
+    asking = trust_cg.steihaug(g, radius, np.full(3, 1e-10), 40)
+    answer = None
+    while True:
+        try:
+            v = asking.send(answer)
+        except StopIteration as end:
+            s, foretold = end.value
+            break
+        answer = (H @ v[..., None])[..., 0]
+    np.testing.assert_allclose(s[0], np.linalg.solve(A, b), rtol=1e-7)
+    np.testing.assert_allclose(np.linalg.norm(s[1:], axis=1), radius[1:], rtol=1e-9)
+    for i in range(3):
+        np.testing.assert_allclose(foretold[i], -(g[i] @ s[i] + s[i] @ H[i] @ s[i] / 2), rtol=1e-8)
+
+
+# ---- searches
+
+
+def ends_at(search, phi, step, most=60):
+    """Where a search ends on a function of one step, and after how many evaluations."""
+    f0, s0 = phi(0.0)
+    line = Line(f0, s0, 1e-6 * abs(f0))
+    f, s = phi(step)
+    refining = None
+    for count in range(1, most):
+        if search.accept(line, step, f, s):
+            return step, count
+        if refining is None:
+            refining = search.refine(line, step, f, s)
+            step = next(refining)
+        else:
+            step = refining.send((f, s))
+        f, s = phi(step)
+    raise AssertionError("it never ended")
+
+
+def more_thuente_1(a, beta=2.0):
+    """More and Thuente 1994, equation 5.1."""
+    return -a / (a * a + beta), (a * a - beta) / (a * a + beta) ** 2
+
+
+def more_thuente_2(a, beta=0.004):
+    """Equation 5.2."""
+    return (a + beta) ** 5 - 2 * (a + beta) ** 4, 5 * (a + beta) ** 4 - 8 * (a + beta) ** 3
+
+
+@pytest.mark.parametrize("step", [1e-3, 1e-1, 1e1, 1e3])
+@pytest.mark.parametrize("phi", [more_thuente_1, more_thuente_2])
+@pytest.mark.parametrize("search", [wolfe(c2=0.1), wolfe(), hager_zhang()], ids=["sharp", "wolfe", "hager-zhang"])
+def test_searches_on_the_functions_of_more_and_thuente(search, phi, step):
+    at, count = ends_at(search, phi, step)
+    f0, s0 = phi(0.0)
+    f, s = phi(at)
+    assert f <= f0 + 1e-6 * abs(f0)
+    assert s >= 0.9 * s0
+    assert count <= 20
+
+
+@pytest.mark.parametrize("search", [wolfe(), hager_zhang(), backtracking()], ids=["wolfe", "hager-zhang", "armijo"])
+def test_a_step_into_the_forbidden_is_shortened(search):
+    def phi(a):
+        return (-math.log(1 - a) - 3 * a, 1 / (1 - a) - 3) if a < 1 else (math.inf, math.nan)
+
+    at, _ = ends_at(search, phi, 50.0)
+    assert 0 < at < 1
+
+
+# ---- published counts
+
+
+@pytest.mark.parametrize(
+    ("fun", "start", "most"),
+    [
+        # Iterations and evaluations of MINPACK-like BFGS codes: Rosenbrock 35 / 45, Powell singular 30 to 45,
+        # Wood 30 to 90 (More, Garbow and Hillstrom 1981 give the problems; SciPy 1.17's BFGS takes the second
+        # number in each comment below).
+        (rosenbrock, [-1.2, 1.0], (45, 60)),  # 32 iterations, 39 evaluations
+        (powell_singular, [3.0, -1.0, 0.0, 1.0], (60, 70)),  # 33, 40
+        (wood, [-3.0, -1.0, -3.0, -1.0], (100, 130)),  # 79, 98
+    ],
+    ids=["rosenbrock", "powell-singular", "wood"],
+)
+@pytest.mark.parametrize("method", ["bfgs", "lbfgs", "cg", "broyden"])
+def test_counts_near_the_published(fun, start, most, method):
+    result = minimize(fun, np.array(start), jac=True, method=method)
+    assert result.success
+    assert (result.nit <= most[0], result.nfev <= most[1]) == (True, True), (result.nit, result.nfev)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_the_gradients_of_these_functions_are_right(method):
+    for fun, n in ((rosenbrock, 2), (powell_singular, 4), (wood, 4)):
+        x, h = np.linspace(0.3, 1.4, n), 1e-6
+        numeric = [(fun(x + h * e)[0] - fun(x - h * e)[0]) / (2 * h) for e in np.eye(n)]
+        np.testing.assert_allclose(fun(x)[1], numeric, rtol=1e-6, atol=1e-6)
