@@ -167,28 +167,35 @@ def test_host_function_is_the_graph_evaluated(name):
     assert list(values) == [known[node] for node in graph.host]
 
 
-def test_a_plan_walks_the_path_and_says_no_when_it_does_not_fit():
-    rule = rules.find("adam")
+@pytest.mark.parametrize("name", ["adam", "nadam"])
+def test_a_plan_walks_the_path_and_says_no_when_it_does_not_fit(name):
+    rule = rules.find(name)
     made, hyper = cells(rule, [(5,), (2, 3)], torch.float32)
     reference = walk(eager, rule, [(5,), (2, 3)], 3, torch.float32)
-    counters = [torch.zeros(()) for _ in made]
+    states = [{**c.slots, "step": torch.zeros(())} for c in made]
     graph, numbers = trace(rule), {n: hyper[n] for n in signature_of(rule).numbers}
-    assert Plan.fits(graph, made, counters)
-    plan, grads = Plan(graph, made, counters, [c.slots for c in made], {"m": "m", "v": "v"}), [c.g for c in made]
-    params = [c.p for c in made]
+    assert Plan.fits(graph, made)
+    plan = Plan(graph, made, states, {**{slot: slot for slot in graph.slots}, "t": "step"})
+    params, grads = [c.p for c in made], [c.g for c in made]
     for _ in range(3):
-        assert plan.run(params, grads, numbers, None)
-    assert [float(c) for c in counters] == [3.0, 3.0]
+        assert plan.run(params, grads, numbers, 0)
+    assert [float(state["step"]) for state in states] == [3.0, 3.0]
     same(reference, made, 1e-6)
-    assert not plan.run(params, [g.double() for g in grads], numbers, None)
-    assert not plan.run(params, [grads[0], grads[1].t().contiguous().t()], numbers, None)
-    assert not plan.run(params, [g.to_sparse() for g in grads], numbers, None)
-    counters[1] += 1
-    assert not plan.run(params, grads, numbers, None)
-    assert [float(c) for c in counters] == [3.0, 4.0]  # a no changes nothing
-    counters[1] -= 1
-    made[0].slots["m"] = made[0].slots["m"].clone()
-    assert not plan.run(params, grads, numbers, None)
+    before = [x.clone() for state in states for x in state.values()] + [p.clone() for p in params]
+    assert not plan.run(params, [g.double() for g in grads], numbers, 0)
+    assert not plan.run(params, [grads[0], grads[1].t().contiguous().t()], numbers, 0)
+    assert not plan.run(params, [g.to_sparse() for g in grads], numbers, 0)
+    for key in states[1]:  # one tensor is elsewhere, or one step count differs: no, and nothing has changed
+        old = states[1][key]
+        states[1][key] = old.clone()
+        assert not plan.run(params, grads, numbers, 0)
+        states[1][key] = old
+    states[1]["step"] += 1
+    assert not plan.run(params, grads, numbers, 0)
+    states[1]["step"] -= 1
+    after = [x for state in states for x in state.values()] + params
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert plan.run(params, grads, numbers, 0)
 
 
 # ---- the compiler and its cache

@@ -117,7 +117,8 @@ def test_a_rule_that_takes_the_sign_has_no_derivative_and_says_so():
 
     found = history(lion, 4)
     assert all(math.isnan(share) for share in found.memories["step"].shares)
-    assert "none" in str(found)
+    first = {line.split()[0]: line.split()[1] for line in str(found).splitlines() if line.startswith("  ")}
+    assert (first["newest"], first["window"]) == ("none", "none")
     assert found.memories["m"].shares == pytest.approx([0.9**k for k in range(4)])
     json.dumps(found.data(), allow_nan=False)
 

@@ -25,6 +25,7 @@ from thalweg.engine.trace import trace
 from thalweg.signature import Rule, SlotSpec, check_flag, did_you_mean, is_on, signature_of
 
 ParamsT = Iterable[torch.Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, torch.Tensor]]
+LATER = 2  # the step number of an optimizer that keeps no count: all that its rule asks is whether it is 1
 _HOUSE: dict[str, type[Optimizer]] = {}
 
 
@@ -35,7 +36,6 @@ class _Prepared(NamedTuple):
     params: list[int]  # ids
     states: list[dict[str, Any] | None]
     switches: dict[str, Any]  # flags, and whether the numbers that slots depend on are on
-    t: int | None
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -154,7 +154,7 @@ class Optimizer(torch.optim.Optimizer):
         if self._switches(hyper, group) != prepared.switches:
             return False
         numbers = {n: v if type(v) is float else float(v) for n, v in hyper.items() if n in prepared.plan.numbers}
-        if not prepared.plan.run(params, gradients, numbers, prepared.t):
+        if not prepared.plan.run(params, gradients, numbers, LATER):
             return False
         torch.autograd.graph.increment_version(params)
         return True
@@ -200,14 +200,14 @@ class Optimizer(torch.optim.Optimizer):
         if group.get("maximize") or any(p.is_complex() for p in params):
             return
         states = [self.state.get(p) for p in params]
-        counters = [state["step"] for state in states if state and "step" in state]
-        lacking = graph.slots and any(state is None for state in states)
-        if lacking or not Plan.fits(graph, cells, counters):
-            return
         keys = {slot: self._spelled(slot) for slot in graph.slots}
-        plan = Plan(graph, cells, counters, [state or {} for state in states], keys)
-        t = None if counters else 2
-        self._plans[index] = _Prepared(plan, [id(p) for p in params], states, self._switches(hyper, group), t)
+        if any(state and "step" in state for state in states):
+            keys["t"] = "step"
+        found = [state or {} for state in states]
+        if any(key not in state for state in found for key in keys.values()) or not Plan.fits(graph, cells):
+            return
+        plan = Plan(graph, cells, found, keys)
+        self._plans[index] = _Prepared(plan, [id(p) for p in params], states, self._switches(hyper, group))
 
     def _spelled(self, slot: str) -> str:
         """A slot's key in the state: torch's name for it, where torch has one."""
@@ -249,7 +249,7 @@ class Optimizer(torch.optim.Optimizer):
             state["step"] += 1
             t = int(state["step"])
         else:  # torch's SGD keeps no count; all its rule asks is whether this is the first step
-            t = 1 if fresh else 2
+            t = 1 if fresh else LATER
         slots = {name: state[self._spelled(name)] for name in kept}
 
         def real(x: torch.Tensor) -> torch.Tensor:

@@ -2,8 +2,8 @@
 
 >>> calls("adam(beta1=0.5), momentum")
 [Call(name='adam', arguments={'beta1': 0.5}), Call(name='momentum', arguments={})]
->>> function("lambda x, y: x**2 + 10 * abs(y)")(torch.tensor(3.0), torch.tensor(-1.0))
-tensor(19.)
+>>> function("lambda x, y: x**2 + 10 * abs(y)")(torch.ones(2), torch.tensor([2.0, -3.0]))
+tensor([21., 31.])
 """
 
 from __future__ import annotations

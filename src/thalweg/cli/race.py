@@ -77,7 +77,7 @@ def race(
         console.print(f"{done.landscape.name}:  {done.landscape.formula}", highlight=False, markup=False)
         console.print(terminal_picture(done))
     console.print(_table(done))
-    console.print(done.budget, highlight=False, markup=False)
+    console.print(done.budget, highlight=False, markup=False, soft_wrap=True)
     if output is not None:
         console.print(f"{output}  {done.description()}", highlight=False, markup=False, soft_wrap=True)
     elif done.landscape.teaches:

@@ -33,15 +33,19 @@ static inline void keep(bf16* to, float x) {  // to the nearest, ties to even; a
     to->bits = x != x ? (u16)0x7fc0 : (u16)rounded;
 }
 
-// Count a step: every counter must stand where the caller believes, and is then moved on.
-template <class T> static inline int64_t counted(int64_t n, void* const* counters, double before) {
-    for (int64_t k = 0; k < n; ++k) if ((double)*(T*)counters[k] != before) return 0;
-    for (int64_t k = 0; k < n; ++k) *(T*)counters[k] = (T)(before + 1);
+// A number that each tensor keeps for itself, and that should be the same for all of them.
+template <class T> static inline int64_t are(int64_t n, void* const* numbers, double value) {
+    for (int64_t k = 0; k < n; ++k) if ((double)*(T*)numbers[k] != value) return 0;
     return 1;
 }
+template <class T> static inline void set(int64_t n, void* const* numbers, double value) {
+    for (int64_t k = 0; k < n; ++k) *(T*)numbers[k] = (T)value;
+}
 extern "C" {
-int64_t count_float(int64_t n, void* const* counters, double before) { return counted<float>(n, counters, before); }
-int64_t count_double(int64_t n, void* const* counters, double before) { return counted<double>(n, counters, before); }
+int64_t are_float32(int64_t n, void* const* numbers, double value) { return are<float>(n, numbers, value); }
+int64_t are_float64(int64_t n, void* const* numbers, double value) { return are<double>(n, numbers, value); }
+void set_float32(int64_t n, void* const* numbers, double value) { set<float>(n, numbers, value); }
+void set_float64(int64_t n, void* const* numbers, double value) { set<double>(n, numbers, value); }
 }
 
 template <class T> static inline T sign_of(T x) { return x != x ? x : (T)((x > 0) - (x < 0)); }

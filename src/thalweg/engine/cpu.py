@@ -39,11 +39,12 @@ class Program:
             function.argtypes = [integer, integer, integer, *[pointer] * 5]
             function.restype = None
             self.functions.append(function)
-        self.counts = []
-        for name in ("count_float", "count_double"):
-            count = getattr(library, name)
-            count.argtypes, count.restype = [integer, pointer, ctypes.c_double], integer
-            self.counts.append(count)
+        self.same: dict[torch.dtype, tuple[Any, Any]] = {}  # are they all this value, and set them all to it
+        for dtype in (torch.float32, torch.float64):
+            are, put = (getattr(library, f"{verb}_{_name(dtype)}") for verb in ("are", "set"))
+            are.argtypes = put.argtypes = [integer, pointer, ctypes.c_double]
+            are.restype, put.restype = integer, None
+            self.same[dtype] = are, put
 
     def run(self, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
         """Update the cells in place; all have the same t, which is that of the call."""

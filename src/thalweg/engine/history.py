@@ -9,8 +9,8 @@ Three questions, none answered by a formula of its own:
 
     >>> from thalweg.rules.momentum import momentum
     >>> past = history(momentum, steps=4, momentum=0.5)
-    >>> past.memories["step"].shares, past.rates
-    ([1.0, 0.5, 0.25, 0.125], [1.0, 1.5, 1.75, 1.875])
+    >>> past.memories["step"].shares, past.rates[-1]
+    ([1.0, 0.5, 0.25, 0.125], 1.875)
 """
 
 from __future__ import annotations
@@ -139,8 +139,9 @@ class History:
     def spans(self, what: str) -> list[str]:
         """The half-life or window of every memory, in words."""
         found = [m.half_life if what == "half-life" else m.window for m in self.memories.values()]
-        only = [not any(m.weights[1:]) for m in self.memories.values()]
-        return ["the newest only" if one else _count(x) for one, x in zip(only, found, strict=True)]
+        alone = ["the newest only" if m.weights[0] else "none" for m in self.memories.values()]
+        past = [any(m.weights[1:]) for m in self.memories.values()]
+        return [_count(x) if some else one for x, some, one in zip(found, past, alone, strict=True)]
 
     @property
     def course(self) -> str:

@@ -20,36 +20,49 @@ from thalweg.engine.graph import Graph
 from thalweg.engine.host import host_function
 
 
+class Shared:
+    """A number that every tensor keeps for itself and that is the same for all: a step count, or a rule's own."""
+
+    def __init__(self, program: cpu.Program, tensors: Sequence[torch.Tensor]):
+        self.first, self.count = tensors[0], len(tensors)
+        self.are, self.put = program.same[tensors[0].dtype]
+        self.table = (ctypes.c_void_p * len(tensors))(*(x.data_ptr() for x in tensors))
+
+    def read(self) -> float | None:
+        """The number, or None if it is not the same for all."""
+        value = self.first.item()
+        return value if self.are(self.count, self.table, value) else None
+
+    def write(self, value: float) -> None:
+        """Set all of them."""
+        self.put(self.count, self.table, value)
+
+
 class Plan:
     """One kernel, one t, one set of tensors.
 
     Args:
-        graph: of an elementwise rule whose slots all have the parameter's shape.
+        graph: of an elementwise rule.
         cells: as the engine takes them, for which `cpu.can_run` holds, all of equal t.
-        counters: the tensors in which the step numbers are kept, one per cell, or none at all.
-        states: where each cell's slots are looked up, step after step.
-        keys: the name of each slot there.
+        states: where each cell's slots and step number are looked up, step after step.
+        keys: the name there of each slot, and of the step number (``t``) if it is kept.
     """
 
     def __init__(
-        self,
-        graph: Graph,
-        cells: Sequence[Cell],
-        counters: Sequence[torch.Tensor],
-        states: Sequence[Mapping[str, torch.Tensor]],
-        keys: Mapping[str, str],
+        self, graph: Graph, cells: Sequence[Cell], states: Sequence[Mapping[str, torch.Tensor]], keys: Mapping[str, str]
     ):
-        first = cells[0]
-        program = cpu.program(graph, cpu.memory_of(graph, first))
+        program = cpu.program(graph, cpu.memory_of(graph, cells[0]))
         (kernel,), (self.function,) = program.kernels, program.functions
         self.width = len(kernel.columns)
         self.gradient_column = kernel.columns.index("g") if "g" in kernel.columns else None
-        self.host = host_function(graph, kernel.scalars)
+        self.wanted = len(kernel.scalars)
+        self.own = [name for name in graph.slots if graph.inputs[name].stage == "host"]
+        self.host = host_function(graph, (*kernel.scalars, *(graph.outputs[name] for name in self.own)))
         self.numbers = graph.signature.numbers
         self.shapes = [cell.g.shape for cell in cells]
         self.dtypes = [cell.g.dtype for cell in cells]
         self.layouts = [torch.strided] * len(cells)
-        self.places = [(state, keys[name]) for name in graph.slots for state in states]
+        self.places = [(state, key) for key in keys.values() for state in states]
         self.addresses = self._addresses([cell.p for cell in cells])
         ends = list(accumulate(cell.p.numel() for cell in cells))
         self.total, self.count = ends[-1], len(cells)
@@ -60,11 +73,10 @@ class Plan:
                 if name != "g":
                     tensor = cell.p if name == "p" else cell.slots[name]
                     self.table[k * self.width + c] = tensor.data_ptr()
-        self.scalars = (ctypes.c_double * max(1, len(kernel.scalars)))()
+        self.scalars = (ctypes.c_double * max(1, self.wanted))()
         self.nothing = (ctypes.c_double * 1)()
-        self.counters = list(counters)
-        self.counter_table = (ctypes.c_void_p * max(1, len(counters)))(*(c.data_ptr() for c in counters))
-        self.advance = program.counts[bool(counters) and counters[0].dtype is torch.float64]
+        shared = ["t", *self.own] if "t" in keys else self.own
+        self.shared = {name: Shared(program, [state[keys[name]] for state in states]) for name in shared}
 
     def _addresses(self, params: Sequence[torch.Tensor]) -> list[int]:
         found = [p.data_ptr() for p in params]
@@ -72,28 +84,24 @@ class Plan:
         return found
 
     @staticmethod
-    def fits(graph: Graph, cells: Sequence[Cell], counters: Sequence[torch.Tensor]) -> bool:
+    def fits(graph: Graph, cells: Sequence[Cell]) -> bool:
         """Whether a plan can be made of these."""
         if len(graph.kernels) != 1 or not graph.elementwise or not cells:
             return False
-        if any(graph.inputs[name].stage != "element" for name in graph.slots):
-            return False
         kinds = {(cell.t, cpu.memory_of(graph, cell)) for cell in cells}
-        return len(kinds) == 1 and len({c.dtype for c in counters}) <= 1 and all(cpu.can_run(graph, c) for c in cells)
+        numbers = [cell.slots[name] for cell in cells for name in graph.slots if graph.inputs[name].stage == "host"]
+        known = all(x.dtype in (torch.float32, torch.float64) for x in numbers)
+        return len(kinds) == 1 and known and all(cpu.can_run(graph, cell) for cell in cells)
 
     def run(
-        self,
-        params: Sequence[torch.Tensor],
-        gradients: Sequence[torch.Tensor],
-        hyper: Mapping[str, Any],
-        t: int | None,
+        self, params: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor], hyper: Mapping[str, Any], t: int
     ) -> bool:
         """Take the step, or say that the plan no longer fits.
 
         Args:
             params, gradients: one for each cell, in their order.
             hyper: plain numbers by the rule's own names.
-            t: the step number, or None to take it from the counters.
+            t: the step number, where the tensors keep none themselves.
         """
         if [g.layout for g in gradients] != self.layouts or [g.dtype for g in gradients] != self.dtypes:
             return False
@@ -101,17 +109,22 @@ class Plan:
             return False
         if self._addresses(params) != self.addresses:
             return False
-        if self.counters:
-            before = self.counters[0].item()
-            if not self.advance(self.count, self.counter_table, before):
+        known: dict[str, Any] = {"t": t}
+        for name, shared in self.shared.items():
+            known[name] = shared.read()
+            if known[name] is None:
                 return False
-            t = int(before) + 1
+        if "t" in self.shared:
+            known["t"] = int(known["t"]) + 1
+            self.shared["t"].write(known["t"])
         if self.gradient_column is not None:
             table, place, width = self.table, self.gradient_column, self.width
             for g in gradients:
                 table[place] = g.data_ptr()
                 place += width
-        scalars = self.host(t=t, **hyper)
-        self.scalars[: len(scalars)] = scalars
+        values = self.host(**known, **hyper)
+        self.scalars[: self.wanted] = values[: self.wanted]
+        for name, value in zip(self.own, values[self.wanted :], strict=True):
+            self.shared[name].write(value)
         cpu.split(self.function, self.total, self.count, self.ends, self.table, self.scalars, self.nothing)
         return True

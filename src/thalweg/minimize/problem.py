@@ -223,8 +223,8 @@ class Problem:
         if self.form.batched:
             points, args = self._torch(x), self._arguments(members)
             pure = self._row if self.vectorized else self._pure
-            return self._array(torch.func.vmap(torch.func.hessian(pure))(points, *args))
-        return self._array(torch.func.hessian(self._value)(self._torch(x[0]))[None])
+            return self._array(torch.func.vmap(hessian(pure))(points, *args))
+        return self._array(hessian(self._value)(self._torch(x[0]))[None])
 
     def _row(self, x: torch.Tensor, *args: Any) -> torch.Tensor:
         """One problem of a vectorized function."""
@@ -249,7 +249,7 @@ class Problem:
             args = self._arguments(members)
 
             def one(point: torch.Tensor, direction: torch.Tensor, *args: Any) -> Any:
-                return torch.func.jvp(lambda p: torch.func.grad(pure)(p, *args), (point,), (direction,))[1]
+                return torch.func.grad(lambda p: torch.func.grad(pure)(p, *args) @ direction)(point)
 
             return self._array(torch.func.vmap(one)(points, along, *args))
         if self.graph[0] is not x:  # the same point again: the graph of its gradient is kept
@@ -262,6 +262,11 @@ class Problem:
             return v * 0
         (Hv,) = torch.autograd.grad(grad, leaf, along[0], retain_graph=True, allow_unused=True)
         return v * 0 if Hv is None else self._array(Hv[None])
+
+
+def hessian(fun: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Reverse over reverse: every operation has a backward, not every one a forward derivative."""
+    return torch.func.jacrev(torch.func.grad(fun))
 
 
 def _number(value: Any) -> float:

@@ -72,7 +72,7 @@ def frames(race: Race, theme: str = "light", progress: Progress | None = None) -
         counter = made.figure.axes[-1].annotate(  # left of the title of the last panel, the strips
             "", (0, 1), xytext=(-8, 6), xycoords="axes fraction", textcoords="offset points", ha="right", weight="bold"
         )
-        live = [line for line, *_ in (*made.growing, *made.moving)]
+        live = [line for line, _ in (*made.growing, *made.moving)]
         for artist in (*live, *made.last, counter):
             artist.set_animated(True)
         canvas.draw()
@@ -90,8 +90,10 @@ def frames(race: Race, theme: str = "light", progress: Progress | None = None) -
 
 def _at(made: Scene, step: int) -> list:
     """The lines as they are at a step."""
-    for line, x, y in made.growing:
-        line.set_data(x[: step + 1], y[: step + 1])
-    for line, x, y in made.moving:
-        line.set_data(x[step : step + 1], y[step : step + 1])
-    return [line for line, *_ in (*made.growing, *made.moving)]
+    for line, (evaluations, x, y) in made.growing:
+        count = np.searchsorted(evaluations, step + 1, side="right")  # the first evaluation is the start's
+        line.set_data(x[:count], y[:count])
+    for line, (evaluations, x, y) in made.moving:
+        count = np.searchsorted(evaluations, step + 1, side="right")
+        line.set_data(x[count - 1 : count], y[count - 1 : count])
+    return [line for line, _ in (*made.growing, *made.moving)]

@@ -7,6 +7,7 @@ its own; `picture` is the scene at its end.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -42,32 +43,38 @@ TALL = 4.3  # inches: the map, and the panels beside it
 FAR = 100.0  # widths of the picture: a path is drawn no further, it has long left
 DEEPEST = 1e-16  # of the loss at the start: below is rounding
 LEVELS = 16
+LINE = 112  # characters across the page
 COLUMNS = 4  # of the small pictures of singular values
 
 
 @dataclass
 class Scene:
-    """A drawn race: the lines that grow with the steps, those that show where a walk is now, and what comes last."""
+    """A drawn race.
+
+    Attributes:
+        growing: the lines that grow, each with rows of (evaluations, x, y). moving: the marks that show where a
+            walk is now, likewise. last: what belongs to the end.
+    """
 
     figure: Figure
-    growing: list[tuple[Line2D, np.ndarray, np.ndarray]] = field(default_factory=list)
-    moving: list[tuple[Line2D, np.ndarray, np.ndarray]] = field(default_factory=list)
+    growing: list[tuple[Line2D, np.ndarray]] = field(default_factory=list)
+    moving: list[tuple[Line2D, np.ndarray]] = field(default_factory=list)
     last: list[Artist] = field(default_factory=list)
 
-    def grow(self, axes: Axes, x: Sequence[float], y: Sequence[float], look: Look, **style: Any) -> None:
+    def grow(self, axes: Axes, run: Run, x: Sequence[float], y: Sequence[float], look: Look, **style: Any) -> None:
         """Draw a line that grows from left to right, or along a path."""
         every = max(1, len(x) // 6)
         line = {"color": look.colour, "linestyle": look.dash, "marker": look.marker, "markevery": every, **style}
         (drawn,) = axes.plot(x, y, **{"markersize": 4.0, "linewidth": 1.3, **line})
-        self.growing.append((drawn, np.asarray(x, dtype=float), np.asarray(y, dtype=float)))
+        self.growing.append((drawn, np.array([run.trajectory["evaluations"], x, y], dtype=float)))
 
-    def move(self, axes: Axes, x: Sequence[float], y: Sequence[float], look: Look, ink: str) -> None:
+    def move(self, axes: Axes, run: Run, x: Sequence[float], y: Sequence[float], look: Look, ink: str) -> None:
         """Draw a mark where a walk is now."""
         known = [i for i in range(len(x)) if math.isfinite(x[i]) and math.isfinite(y[i])]
         end = known[-1:]
         mark: dict[str, Any] = {"markersize": 8.0, "markeredgecolor": ink, "markeredgewidth": 0.8, "zorder": 5}
         (drawn,) = axes.plot([x[i] for i in end], [y[i] for i in end], color=look.colour, marker=look.marker, **mark)
-        self.moving.append((drawn, np.asarray(x, dtype=float), np.asarray(y, dtype=float)))
+        self.moving.append((drawn, np.array([run.trajectory["evaluations"], x, y], dtype=float)))
 
 
 def picture(race: Race, theme: str = "light") -> Figure:
@@ -97,8 +104,8 @@ def _map(race: Race, theme: Theme) -> Scene:
     _ground(place, race, theme)
     for run in race.runs:
         x, y = (_drawable(run.trajectory[name], race.window[i]) for i, name in enumerate(race.landscape.coordinates))
-        made.grow(place, x, y, seen[run.name])
-        made.move(place, x, y, seen[run.name], theme.ink)
+        made.grow(place, run, x, y, seen[run.name])
+        made.move(place, run, x, y, seen[run.name], theme.ink)
     _exits(place, race, seen, made)
     _losses(loss, race, seen, made)
     for axes, name in zip(rates, race.landscape.coordinates, strict=True):
@@ -133,10 +140,10 @@ def _curve(race: Race, theme: Theme) -> Scene:
         curve.plot(ends, [_height(race, ends[0])], marker="*", color=theme.ink, markersize=9, zorder=6)
     for run in race.runs:
         x = _drawable(run.trajectory[name], race.window[0])
-        made.grow(path, x, run.trajectory.steps, seen[run.name], markersize=3.5, linewidth=0.9)
-        made.move(curve, x, [_height(race, each) for each in x], seen[run.name], theme.ink)
+        made.grow(path, run, x, _along(race, run), seen[run.name], markersize=3.5, linewidth=0.9)
+        made.move(curve, run, x, [_height(race, each) for each in x], seen[run.name], theme.ink)
     path.set_ylim(race.steps * 1.02, -0.02 * race.steps)
-    path.set_ylabel("step")
+    path.set_ylabel(race.along)
     path.set_xlabel(name)
     for ends in race.landscape.bounds:
         for axes in (curve, path):
@@ -159,23 +166,24 @@ def _matrix(race: Race, theme: Theme) -> Scene:
     loss, rate = _axes(made, upper[0, 0]), _axes(made, upper[0, 1])
     _losses(loss, race, seen, made, title=_title(race))
     _rates(rate, race, "rate", "effective lr (median over the entries)", seen, made)
-    small = grid[1].subgridspec(rows, COLUMNS, wspace=0.04)
+    columns = min(COLUMNS, len(race.runs))
+    small = grid[1].subgridspec(rows, columns, wspace=0.04)
     first: Axes | None = None
     values = [each for run in race.runs for row in run.trajectory["singular values"] for each in row]
     top = max([1.15 * x for x in race.landscape.spectrum] or [min(1.05 * max(finite(values)), 60.0)])
     for i, run in enumerate(race.runs):
-        axes = _axes(made, small[i // COLUMNS, i % COLUMNS], **({"sharey": first} if first else {}))
+        axes = _axes(made, small[i // columns, i % columns], **({"sharey": first} if first else {}))
         first = first or axes
         axes.set_title(clipped(run.name))
         for known in race.landscape.spectrum:
             axes.axhline(known, color=theme.ink, linewidth=0.8, linestyle=(0, (2, 2)), alpha=0.7)
         for each in zip(*run.trajectory["singular values"], strict=True):
-            made.grow(axes, run.trajectory.steps, each, seen[run.name], marker="", linestyle="-", linewidth=1.2)
+            made.grow(axes, run, _along(race, run), each, seen[run.name], marker="", linestyle="-", linewidth=1.2)
         axes.set_ylim(0, top)
         axes.set_xlim(0, race.steps)
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
-        axes.tick_params(labelleft=i % COLUMNS == 0)
-        if i % COLUMNS == 0:
+        axes.tick_params(labelleft=i % columns == 0)
+        if i % columns == 0:
             axes.set_ylabel("singular values")
     _strip(race, theme, seen, made, grid)
     return made
@@ -274,7 +282,6 @@ def _height(race: Race, x: float) -> float:
 def _losses(axes: Axes, race: Race, seen: Mapping[str, Look], made: Scene, title: str = "") -> None:
     lowest = race.landscape.lowest
     curves = {run.name: [x - (lowest or 0.0) for x in run.trajectory["loss"]] for run in race.runs}
-    same = all(run.trajectory["evaluations"] == [s + 1 for s in run.trajectory.steps] for run in race.runs)
     begin = next(iter(curves.values()))[0]
     every = finite(x for curve in curves.values() for x in curve)
     logarithmic = (lowest is not None and begin > 0) or wants_log(every)
@@ -288,21 +295,23 @@ def _losses(axes: Axes, race: Race, seen: Mapping[str, Look], made: Scene, title
         low, high = min(every), max(x for x in every if x <= begin + (begin - min(every)) + 1e-12)
         axes.set_ylim(low - 0.06 * (high - low) - 1e-12, high + 0.06 * (high - low) + 1e-12)
     for run in race.runs:
-        x = run.trajectory.steps if same else run.trajectory["evaluations"]
+        x = _along(race, run)
         y = [v if math.isfinite(v) and (v > 0 or not logarithmic) else math.nan for v in curves[run.name]]
-        made.grow(axes, x, y, seen[run.name], markersize=3.5, linewidth=1.2)
+        made.grow(axes, run, x, y, seen[run.name], markersize=3.5, linewidth=1.2)
     axes.set_title(title or ("loss above the minimum" if lowest is not None else "loss"))
     if title:
         axes.set_ylabel("loss above the minimum" if lowest is not None else "loss")
-    _steps(axes, race, "step" if same else "evaluations")
+    _steps(axes, race)
 
 
 def _rates(axes: Axes, race: Race, quantity: str, title: str, seen: Mapping[str, Look], made: Scene) -> None:
     every = []
     for run in race.runs:
+        if quantity not in run.trajectory.values:  # a minimizer
+            continue
         y = [v if v is not None and math.isfinite(v) and v > 0 else math.nan for v in run.trajectory[quantity]]
         every += finite(y)
-        made.grow(axes, run.trajectory.steps, y, seen[run.name], markersize=3.5, linewidth=1.2)
+        made.grow(axes, run, _along(race, run), y, seen[run.name], markersize=3.5, linewidth=1.2)
     axes.set_title(title)
     if every:
         axes.set_yscale("log")
@@ -310,15 +319,19 @@ def _rates(axes: Axes, race: Race, quantity: str, title: str, seen: Mapping[str,
         room = max((high / low) ** 0.08, 1.5)
         axes.set_ylim(low / room, high * room)
         log_ticks(axes.yaxis, most=5)
-    _steps(axes, race, "step")
+    _steps(axes, race)
 
 
-def _steps(axes: Axes, race: Race, label: str) -> None:
-    axes.set_xlim(0, max(run.trajectory["evaluations"][-1] for run in race.runs) if label != "step" else race.steps)
+def _along(race: Race, run: Run) -> list[int]:
+    return run.trajectory.steps if race.along == "step" else run.trajectory["evaluations"]
+
+
+def _steps(axes: Axes, race: Race) -> None:
+    axes.set_xlim(0, max(_along(race, run)[-1] for run in race.runs))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     last = axes.get_subplotspec()
     if last is None or last.is_last_row():  # those above share its axis
-        axes.set_xlabel(label)
+        axes.set_xlabel(race.along)
     else:
         axes.tick_params(labelbottom=False)
 
@@ -330,7 +343,9 @@ def _strip(race: Race, theme: Theme, seen: Mapping[str, Look], made: Scene, grid
         run.name: [(lr, None if loss is None else loss - (lowest or 0.0)) for lr, loss in run.strip]
         for run in race.runs
     }
-    labels = {run.name: f"{clipped(run.name, 22)}   lr {short(run.lr, 3)}" for run in race.runs}
+    labels = {
+        run.name: clipped(run.name, 22) + ("" if run.lr is None else f"   lr {short(run.lr, 3)}") for run in race.runs
+    }
     begin = race.runs[0].trajectory["loss"][0] - (lowest or 0.0)
     strips(axes, rows, labels, {run.name: run.lr for run in race.runs}, seen, theme, begin)
-    made.figure.supxlabel(race.budget, x=0.01, ha="left", fontsize=SIZE - 1)
+    made.figure.supxlabel(textwrap.fill(race.budget, LINE), x=0.01, ha="left", fontsize=SIZE - 1)

@@ -22,7 +22,7 @@ def strips(
     axes: Axes,
     rows: Mapping[str, Sequence[tuple[float, float | None]]],
     labels: Mapping[str, str],
-    chosen: Mapping[str, float],
+    chosen: Mapping[str, float | None],
     seen: Mapping[str, Look],
     theme: Theme,
     begin: float,
@@ -31,7 +31,8 @@ def strips(
 
     Args:
         rows: by name, (lr, loss reached above the minimum) from the lowest lr on; None where it diverged.
-        labels: what stands beside each row. chosen: the lr that was chosen, marked.
+        labels: what stands beside each row. chosen: the lr that was chosen, marked; None
+            where there is none, and the row is empty.
         begin: the loss at the start: the darkest colour.
     """
     losses = finite(loss for row in rows.values() for _, loss in row)
@@ -40,16 +41,19 @@ def strips(
     beside = blended_transform_factory(axes.transAxes, axes.transData)
     for at, (name, row) in enumerate(rows.items()):
         lrs = [lr for lr, _ in row]
-        edges = _edges(lrs)
+        edges = _edges(lrs) if lrs else [1.0]
         for (_, loss), (left, right) in zip(row, itertools.pairwise(edges), strict=True):
             known = finite([loss])
             colour = paint(norm(np.clip(known, norm.vmin, norm.vmax))[0]) if known else theme.void
             axes.barh(at, right - left, left=left, height=0.78, color=colour, linewidth=0)
-        look = seen[name]
-        axes.plot(
-            [chosen[name]], [at], marker=look.marker, markersize=7.5, color=look.colour,
-            markeredgecolor=theme.paper, markeredgewidth=1.2, zorder=5,
-        )  # fmt: skip
+        look, lr = seen[name], chosen[name]
+        if not row:
+            axes.text(0.01, at, "no lr to choose", transform=beside, va="center", fontsize=SIZE - 1, alpha=0.7)
+        if lr is not None:
+            axes.plot(
+                [lr], [at], marker=look.marker, markersize=7.5, color=look.colour,
+                markeredgecolor=theme.paper, markeredgewidth=1.2, zorder=5,
+            )  # fmt: skip
         axes.plot(
             [-0.055, -0.032, -0.009], [at] * 3, transform=beside, clip_on=False, color=look.colour,
             linestyle=look.dash, marker=look.marker, markevery=[1], markersize=4.5, linewidth=1.5,
@@ -58,7 +62,8 @@ def strips(
     axes.tick_params(axis="y", length=0, pad=40)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xscale("log")
-    axes.set_xlim(min(lr for row in rows.values() for lr, _ in row) / 1.4, 1.4 * max(r[-1][0] for r in rows.values()))
+    every = [lr for row in rows.values() for lr, _ in row] or [1e-3, 1.0]
+    axes.set_xlim(min(every) / 1.4, max(every) * 1.4)
     log_ticks(axes.xaxis, most=11)
     axes.grid(visible=False)
     axes.spines["left"].set_visible(False)

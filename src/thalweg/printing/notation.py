@@ -24,13 +24,14 @@ _OPERATORS: dict[type, tuple[str, int]] = {
     ast.Pow: ("**", POWER), ast.Lt: ("<", COMPARE), ast.LtE: ("<=", COMPARE), ast.Gt: (">", COMPARE),
     ast.GtE: (">=", COMPARE),
 }  # fmt: skip
-_GREEK = dict(zip(
-    "alpha beta gamma delta epsilon eps zeta eta theta kappa lambda mu nu xi rho sigma tau phi chi psi omega".split(),
-    "αβγδεεζηθκλμνξρστφχψω", strict=True,
-))  # fmt: skip
+_GREEK: dict[str, str] = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "eps": "ε", "zeta": "ζ", "eta": "η",
+    "theta": "θ", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "rho": "ρ", "sigma": "σ",
+    "tau": "τ", "phi": "φ", "chi": "χ", "psi": "ψ", "omega": "ω",
+}  # fmt: skip
 _ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303"}
-_LOW = dict(zip("0123456789aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True))
-_HIGH = dict(zip("0123456789-ikmnpt", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁱᵏᵐⁿᵖᵗ", strict=True))
+_LOW: dict[str, str] = dict(zip("0123456789aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True))
+_HIGH: dict[str, str] = dict(zip("0123456789-ikmnpt", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁱᵏᵐⁿᵖᵗ", strict=True))
 
 
 class Plain:

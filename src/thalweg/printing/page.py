@@ -1,7 +1,7 @@
 """An explanation as text and as Markdown, from its data.
 
->>> known = {"title": "Tiny", "summary": "A step.", "formula": {"text": "p ← p − g", "latex": [], "notes": [], "left_out": []}}
->>> print(text(known))
+>>> formula = {"text": "p ← p − g", "latex": [], "notes": [], "left_out": []}
+>>> print(text({"title": "Tiny", "summary": "A step.", "formula": formula}))
 Tiny: A step.
 <BLANKLINE>
 FORMULA
@@ -142,6 +142,11 @@ def _cells(name: str) -> int:
 
 
 def _hanging(begin: str, text: str, width: int) -> str:
-    own = dict(break_long_words=False, break_on_hyphens=False)
-    indent = " " * _cells(begin)
-    return textwrap.fill(text, width, initial_indent=begin, subsequent_indent=indent, **own)
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=begin,
+        subsequent_indent=" " * _cells(begin),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

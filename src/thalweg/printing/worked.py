@@ -40,9 +40,11 @@ class WorkedLine:
     name: str
     formula: str
     numbers: str
-    value: float
+    value: float | None
 
     def __str__(self) -> str:
+        if self.value is None:  # a matrix of another shape: not this parameter's
+            return f"{self.name} <- {self.numbers}"
         result = PLAIN.number(round_to(self.value))
         return f"{self.name} <- {self.numbers}" + ("" if self.numbers == result else f" = {result}")
 
@@ -79,7 +81,7 @@ class Worked:
 def work(
     rule: Rule,
     gradient: Gradient,
-    start: Sequence[float],
+    start: Sequence[float] | np.ndarray,
     *,
     steps: int = 3,
     parameter: int = 0,
@@ -126,8 +128,8 @@ def work(
                 results = result if len(line.targets) > 1 else [result]
                 for name, one in zip(line.targets, results, strict=True):
                     env[name], known[name] = one, shown.part(one)
-                said = known[line.targets[0]]
-                written[-1].append(WorkedLine(", ".join(line.targets), UNICODE.text(line.value), text, said))
+                called = ", ".join(line.targets)
+                written[-1].append(WorkedLine(called, UNICODE.text(line.value), text, shown.part(results[0])))
             answer = rule(p, g, *(slots.get(name) for name in signature.slots), t=t, **{**hyper, **numbers})
             p, *rest = answer if isinstance(answer, tuple) else (answer,)
             slots = {name: s for name, s in zip(signature.slots, rest, strict=True) if name in slots}
@@ -209,7 +211,9 @@ class _Shown:
 
     def constant(self, x: Any) -> ast.expr:
         """A number to be shown; a matrix is shown by its shape."""
-        one = self.part(x) if not isinstance(x, tuple) else None
+        if isinstance(x, tuple):
+            return ast.Name(f"[{len(x)} matrices]")
+        one = self.part(x)
         return ast.Name(f"[{'x'.join(map(str, np.shape(x)))}]") if one is None else ast.Constant(round_to(one))
 
     def of_settings(self, node: ast.expr) -> bool:

@@ -3,7 +3,7 @@
 >>> canvas = Canvas(2, 1)
 >>> canvas.line(0.0, 0.0, 1.0, 1.0, "red")
 >>> canvas.text().plain
-'⣠⠋'
+'⣠⠞'
 """
 
 from __future__ import annotations

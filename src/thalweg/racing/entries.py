@@ -13,6 +13,7 @@ from typing import Any
 
 from thalweg import rules, typed
 from thalweg.card import Log, Range, card_of
+from thalweg.minimize import METHODS
 from thalweg.optimizer import with_decay
 from thalweg.signature import Rule, check_flag, check_number, did_you_mean, signature_of
 
@@ -46,16 +47,25 @@ class Entry:
         return grid if self.lr is None else [*grid, self.lr]
 
 
+@dataclass(frozen=True)
+class Searcher:
+    """A minimizer that races: one of `thalweg.minimize`'s methods, with its options."""
+
+    name: str
+    method: str
+    options: Settings = field(default_factory=dict)
+
+
 def entries(
     optimizers: str | Given | Iterable[Given] | None = None,
     lr: float | None = None,
     settings: Settings | None = None,
     user_rules: Iterable[str | Path | Rule] = (),
-) -> list[Entry]:
+) -> list[Entry | Searcher]:
     """Everybody who races, in order.
 
     Args:
-        optimizers: `"sgd, adam(beta1=0.5)"`, or names and rules in a list; the classics by default.
+        optimizers: `"sgd, adam(beta1=0.5), bfgs"`, or names and rules in a list; the classics by default.
         lr: fixes the learning rate of all. settings: of some, `{"adam.lr": 0.1}` or `{"adam": {"lr": 0.1}}`.
         user_rules: rules, or paths of files with one.
 
@@ -74,16 +84,28 @@ def entries(
     for name in given:
         if name not in known:
             raise ValueError(f"settings are given for {name!r}, which does not race.{did_you_mean(name, known)}")
-    return _distinct([_entry(name, rule, {**own, **given.get(name, {})}, lr) for name, rule, own in made])
+    every = [(name, rule, {**own, **given.get(name, {})}) for name, rule, own in made]
+    return _distinct([_entry(name, rule, own, lr) if rule else Searcher(name, name, own) for name, rule, own in every])
 
 
-def _named(optimizers: str | Given | Iterable[Given]) -> list[tuple[str, Rule, dict[str, Any]]]:
+def _named(optimizers: str | Given | Iterable[Given]) -> list[tuple[str, Rule | None, dict[str, Any]]]:
+    """Name, rule and settings of each; a minimizer has no rule."""
     if isinstance(optimizers, str):
         found = typed.calls(optimizers) if optimizers.strip() else []
-        return [(call.name.lower(), rules.find(call.name), dict(call.arguments)) for call in found]
+        return [(call.name.lower(), _rule(call.name.lower()), dict(call.arguments)) for call in found]
     if callable(optimizers):
         return [(getattr(optimizers, "__name__", "rule"), optimizers, {})]
     return [each for given in optimizers for each in _named(given)]
+
+
+def _rule(name: str) -> Rule | None:
+    searches = [method.replace("-", "_") for method in METHODS]
+    if name in searches:
+        return None
+    if name not in rules.names():
+        known = [*rules.names(), *searches]
+        raise ValueError(f"there is no optimizer {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
+    return rules.find(name)
 
 
 def _by_name(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -119,13 +141,13 @@ def _entry(name: str, rule: Rule, given: dict[str, Any], lr: float | None) -> En
     return Entry(name, rule, own, given, card.search.get("lr", WITHOUT_CARD) if card else WITHOUT_CARD)
 
 
-def _distinct(found: list[Entry]) -> list[Entry]:
+def _distinct(found: list[Entry | Searcher]) -> list[Entry | Searcher]:
     """Names that differ: by the settings in which entries of one name differ, else by a number."""
-    named: list[Entry] = []
+    named: list[Entry | Searcher] = []
     for entry in found:
         same = [each for each in found if each.name == entry.name]
-        full = [{**each.settings, "lr": each.lr} for each in same]
-        mine = {**entry.settings, "lr": entry.lr}
+        full = [_given(each) for each in same]
+        mine = _given(entry)
         differing = [key for key in mine if any(each.get(key) != mine[key] for each in full)]
         words = [key if mine[key] is True else f"{key}={mine[key]}" for key in differing if mine[key] is not None]
         name = " ".join([entry.name, *words])
@@ -133,3 +155,7 @@ def _distinct(found: list[Entry]) -> list[Entry]:
         numbered = (f"{name} {i}" for i in range(2, len(found) + 2))
         named.append(replace(entry, name=name if name not in taken else next(n for n in numbered if n not in taken)))
     return named
+
+
+def _given(entry: Entry | Searcher) -> dict[str, Any]:
+    return {**entry.settings, "lr": entry.lr} if isinstance(entry, Entry) else dict(entry.options)

@@ -16,7 +16,8 @@ from thalweg import landscapes
 from thalweg.engine.gain import gains
 from thalweg.engine.trajectory import Trajectory, plain
 from thalweg.landscape import Interval, Landscape
-from thalweg.racing.entries import Entry, Given, Settings, entries
+from thalweg.racing.entries import Entry, Given, Searcher, Settings, entries
+from thalweg.racing.searches import search
 from thalweg.racing.walk import Decay, Walks, factor, walk
 from thalweg.signature import Rule, signature_of
 
@@ -57,9 +58,9 @@ class Run:
     trajectory: Trajectory
 
     @property
-    def lr(self) -> float:
-        """The learning rate of this walk."""
-        return self.settings["lr"]
+    def lr(self) -> float | None:
+        """The learning rate of this walk; None for a minimizer, which has none."""
+        return self.settings.get("lr")
 
     @property
     def diverged(self) -> bool:
@@ -85,6 +86,11 @@ class Race:
             raise KeyError(f"{name!r} did not race; {', '.join(run.name for run in self.runs)} did.")
         return found
 
+    @property
+    def along(self) -> Literal["step", "evaluations"]:
+        """What walks are compared along: steps, or evaluations where a minimizer is among them."""
+        return "evaluations" if any(run.lr is None for run in self.runs) else "step"
+
     @cached_property
     def window(self) -> tuple[Interval, ...]:
         """What a picture shows: the domain, and the start where that lies outside."""
@@ -107,15 +113,24 @@ class Race:
     def budget(self) -> str:
         """How the learning rates were chosen, in a sentence."""
         last = tail(self.steps)
-        lead = f"loss reached: mean over the last {last} of {self.steps} steps" if last > 1 else "loss reached: last"
-        if all(run.fixed for run in self.runs):
-            return f"Every lr as asked for; {lead}."
-        chosen = f"Each lr is the best of {self.lrs} over its card's range and a decade beyond either end"
-        return f"{chosen}{', if not asked for' if any(run.fixed for run in self.runs) else ''}; {lead}."
+        lead = f"mean over the last {last} of {self.steps} steps" if last > 1 else "at the last step"
+        chosen = [run for run in self.runs if run.lr is not None and not run.fixed]
+        asked = [run for run in self.runs if run.lr is not None and run.fixed]
+        how = f"Each lr is the best of {self.lrs} over its card's range and a decade beyond either end"
+        parts = [
+            (how + (", unless asked for" if asked else "")) if chosen else "Every lr as asked for",
+            f"loss reached: {lead}",
+        ]
+        if any(run.lr is None for run in self.runs):
+            parts.append("a minimizer makes at most as many evaluations")
+        return "; ".join(parts) + "."
 
     def description(self) -> str:
         """The race in words: what a screen reader says instead of the picture."""
-        said = [f"{run.name} with lr {run.lr:.3g}: {shown_ending(run)}, loss {run.reached:.3g}" for run in self.runs]
+        named = [run.name + ("" if run.lr is None else f" with lr {run.lr:.3g}") for run in self.runs]
+        said = [
+            f"{name}: {shown_ending(run)}, loss {run.reached:.3g}" for name, run in zip(named, self.runs, strict=True)
+        ]
         place = self.landscape
         lead = f"{place.name}: {place.formula}. {self.steps} steps from {_shown(place)}."
         return f"{lead} {'; '.join(said)}. {self.budget}"
@@ -124,7 +139,7 @@ class Race:
         """One line per optimizer, as plain text.
 
         >>> print(race("bowl", "sgd", steps=50).table().splitlines()[0])
-        optimizer  lr              loss reached  ending
+        optimizer  lr     loss reached  ending
         """
         rows = [("optimizer", "lr", "loss reached", "ending"), *(row(run) for run in self.runs)]
         wide = [max(len(each[i]) for each in rows) for i in range(3)]
@@ -194,8 +209,8 @@ def race(
     Args:
         landscape: a name (`thalweg.landscapes.names()`), `"valley(condition=100)"`, `"lambda x, y: ..."`,
             `"file.py:function"`, a function of one or two tensors, or a `Landscape`.
-        optimizers: `"sgd, momentum, adam(beta1=0.5)"`, or a list of names and rules; the landscape's own
-            suggestion or the classics by default.
+        optimizers: `"sgd, momentum, adam(beta1=0.5), bfgs"`, or a list of names and rules; the landscape's own
+            suggestion or the classics by default. The methods of `minimize` race by evaluations.
         steps: how many each takes.
         lr: fixes every learning rate; None lets each be chosen over the range on its card and a decade
             beyond either end, as that with the lowest loss reached (the mean over the last tenth of the steps).
@@ -214,7 +229,7 @@ def race(
         ValueError, TypeError, FileNotFoundError: what was asked for cannot be done; a sentence says why.
 
     Example:
-        >>> done = race("valley(condition=20)", "sgd, momentum", steps=100)
+        >>> done = race("valley(condition=200)", "sgd, momentum", steps=200)
         >>> done["momentum"].reached < done["sgd"].reached
         True
     """
@@ -225,8 +240,11 @@ def race(
     competitors = entries(optimizers, lr, settings, rules)
     decay = decay or place.decay
     found: dict[str, Run] = {}
-    for group in _groups(competitors):
+    for group in _groups([entry for entry in competitors if isinstance(entry, Entry)]):
         found |= _together(group, place, steps, lrs, seed, decay)
+    for entry in competitors:
+        if isinstance(entry, Searcher):
+            found[entry.name] = _searched(entry, place, steps)
     return Race(place, [found[entry.name] for entry in competitors], steps, lrs, seed, decay)
 
 
@@ -298,7 +316,10 @@ def _together(group: list[Entry], place: Landscape, steps: int, lrs: int, seed: 
         edge: Edge | None = "low" if best == 0 else "high" if best == lrs - 1 else None
         edge = None if entry.lr is not None else edge
         k = first + best
-        ending, at = _ending(walks, k, place, float(mine[best]))
+        # A place that is no number counts as a loss that is none.
+        losses = torch.where(torch.isfinite(walks.positions[:, k].flatten(1)).all(1), walks.losses[:, k], math.nan)
+        slopes = walks.gradients[:, k].flatten(1).norm(dim=1)
+        ending, at = _ending(losses, slopes, place, float(mine[best]))
         given = {**entry.settings, **({} if entry.lr is None else {"lr": entry.lr})}
         found[entry.name] = Run(
             entry.name, settings, given, entry.lr is not None, edge, sorted(strip), float(mine[best]), ending, at,
@@ -306,6 +327,15 @@ def _together(group: list[Entry], place: Landscape, steps: int, lrs: int, seed: 
         )  # fmt: skip
         first += len(tried)
     return found
+
+
+def _searched(entry: Searcher, place: Landscape, steps: int) -> Run:
+    walked = search(entry, place, steps)
+    losses, slopes = (torch.tensor(walked[name], dtype=torch.float64) for name in ("loss", "gradient norm"))
+    ending, at = _ending(losses, slopes, place, float(losses[-1]))
+    options = dict(entry.options)
+    at = None if at is None else walked["evaluations"][at]
+    return Run(entry.name, options, options, True, None, [], float(losses[-1]), ending, at, walked)
 
 
 def _trajectory(
@@ -336,15 +366,13 @@ def _trajectory(
     return Trajectory(steps, values)
 
 
-def _ending(walks: Walks, k: int, place: Landscape, reached: float) -> tuple[str, int | None]:
-    """How a walk ended, in words, and the step at which it did."""
-    losses, positions = walks.losses[:, k], walks.positions[:, k].flatten(1)
-    lost = ~(torch.isfinite(losses) & torch.isfinite(positions).all(1))
+def _ending(losses: Tensor, slopes: Tensor, place: Landscape, reached: float) -> tuple[str, int | None]:
+    """How a walk ended, in words, and the row at which it did."""
+    lost = ~torch.isfinite(losses)
     if lost.any():
         return "diverged", int(lost.nonzero()[0])
     if reached > losses[0]:
         return "ended higher than it began", None
-    slopes = walks.gradients[:, k].flatten(1).norm(dim=1)
     if place.lowest is not None:
         outside = (losses - place.lowest > THERE * (losses[0] - place.lowest)).nonzero()
         after = int(outside[-1]) + 1 if len(outside) else 0
@@ -361,7 +389,7 @@ def _ending(walks: Walks, k: int, place: Landscape, reached: float) -> tuple[str
 def row(run: Run) -> tuple[str, str, str, str]:
     """A run's line in a table."""
     why = "fixed" if run.fixed else {"low": "lowest tried", "high": "highest tried"}.get(run.edge or "", "")
-    lr = f"{run.lr:.3g}" + (f" ({why})" if why else "")
+    lr = "none" if run.lr is None else f"{run.lr:.3g}" + (f" ({why})" if why else "")
     return run.name, lr, "diverged" if math.isinf(run.reached) else f"{run.reached:.4g}", shown_ending(run)
 
 
@@ -371,7 +399,7 @@ def shown_ending(run: Run) -> str:
     >>> shown_ending(race("bowl", "sgd", lr=1.0).runs[0])
     'reached the minimum at step 1'
     """
-    return run.ending if run.at is None else f"{run.ending} at step {run.at}"
+    return run.ending if run.at is None else f"{run.ending} at {'step' if run.lr else 'evaluation'} {run.at}"
 
 
 def _shown(landscape: Landscape) -> str:

@@ -18,7 +18,7 @@ from thalweg import landscapes
 from thalweg.card import Log, OneMinusLog, card_of
 from thalweg.engine.trajectory import plain
 from thalweg.landscape import Interval, Landscape
-from thalweg.racing.entries import Given, Settings, entries
+from thalweg.racing.entries import Entry, Given, Settings, entries
 from thalweg.racing.race import placed
 from thalweg.racing.walk import walk
 from thalweg.signature import Rule, check_number, did_you_mean, signature_of
@@ -181,9 +181,9 @@ def map(
             raise ValueError(f"{name} is {value!r}; it must be a whole number, at least 2.")
     place = placed(landscapes.load(landscape), start, None, rotate)
     found = entries(optimizer, settings=settings)
-    if len(found) != 1:
-        raise ValueError(f"optimizer is {optimizer!r}; a map shows one.")
-    (entry,) = found
+    entry = found[0]
+    if len(found) != 1 or not isinstance(entry, Entry):
+        raise ValueError(f"optimizer is {optimizer!r}; a map shows one, and one that has settings to choose.")
     across, up = (_axis(entry.rule, name, ends, size) for name, ends in ((x, x_range), (y, y_range)))
     given = {**entry.settings, **({} if entry.lr is None else {"lr": entry.lr})}
     hyper = {**signature_of(entry.rule).defaults, **given}

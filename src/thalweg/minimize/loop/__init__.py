@@ -159,7 +159,7 @@ def _remember(
     progress: Progress, members: np.ndarray, x: Array, f: Any, g: Array, norm: np.ndarray, done: Any, walking: Any
 ) -> None:
     """Keep the best: the lowest value; of a problem that has converged, the point that passed the test."""
-    best = np.isfinite(norm) & (f < progress.fun[members])
+    best = np.isfinite(norm) & np.isfinite(f) & (f < progress.fun[members])
     if best.all() and not done.any() and len(members) == len(progress.fun):
         progress.x, progress.fun, progress.grad, progress.norm = x, f, g, norm
         return

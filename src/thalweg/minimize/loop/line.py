@@ -91,8 +91,8 @@ class LineWalk:
         if good.all():
             self._turn(slice(None), x, f, g)
             return f, norm, good, stuck
-        seen, norm = f, norm
-        f = f.copy()
+        seen, f = f, f.copy()
+        norm = np.where(np.isfinite(f), norm, np.nan)
         for i in np.flatnonzero(~good):
             finite = np.isfinite(norm[i])
             if finite and f[i] < (self.lowest[i][0] if self.lowest[i] else self.f[i]):

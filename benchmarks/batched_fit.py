@@ -1,0 +1,122 @@
+"""A thousand curve fits at once: y = a exp(-b t) + c exp(-d t), 50 points, noise, perturbed starts.
+
+    OMP_NUM_THREADS=1 python benchmarks/batched_fit.py [--fits 1000] [--device cpu]
+
+Against SciPy's L-BFGS-B in a loop with an analytic numpy gradient: the same problems, starts and tolerance,
+one thread. Prints seconds, the share of fits that reached the same optimum, and where the time goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import time
+
+import numpy as np
+import torch
+from scipy.optimize import minimize as scipy_minimize
+
+import thalweg as tw
+
+TIMES = np.linspace(0, 4, 50)
+
+
+def problems(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy curves (count, 50) and starts (count, 4)."""
+    rng = np.random.default_rng(0)
+    truth = np.array([3.0, 0.5, 2.0, 3.0]) * rng.uniform(0.8, 1.25, (count, 4))
+    a, b, c, d = truth.T[:, :, None]
+    curves = a * np.exp(-b * TIMES) + c * np.exp(-d * TIMES) + 0.02 * rng.standard_normal((count, 50))
+    return curves, truth * rng.uniform(0.7, 1.4, (count, 4))
+
+
+def numpy_loss(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    """Sum of squares / 2 and its gradient, one curve."""
+    a, b, c, d = x
+    u, v = np.exp(-b * TIMES), np.exp(-d * TIMES)
+    r = a * u + c * v - y
+    ru, rv = r * u, r * v
+    return 0.5 * (r @ r), np.array([ru.sum(), -a * (ru @ TIMES), rv.sum(), -c * (rv @ TIMES)])
+
+
+def numpy_losses(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same for k curves at once: (k, 4), (k, 50) -> (k,), (k, 4)."""
+    a, b, c, d = x.T[:, :, None]
+    u, v = np.exp(-b * TIMES), np.exp(-d * TIMES)
+    r = a * u + c * v - y
+    ru, rv = r * u, r * v
+    gradient = np.stack([ru.sum(-1), -x[:, 0] * (ru @ TIMES), rv.sum(-1), -x[:, 2] * (rv @ TIMES)], -1)
+    return 0.5 * np.vecdot(r, r), gradient
+
+
+def torch_loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The same for torch: one curve, or k of them along leading axes."""
+    t = torch.from_numpy(TIMES).to(y)
+    a, b, c, d = (x[..., i, None] for i in range(4))
+    return 0.5 * (a * torch.exp(-b * t) + c * torch.exp(-d * t) - y).square().sum(-1)
+
+
+def timed(run, repeats: int = 3):
+    """The result and the least seconds of a few runs."""
+    best = np.inf
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = run()
+        best = min(best, time.perf_counter() - start)
+    return result, best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fits", type=int, default=1000)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--profile", action="store_true", help="where the time of the first batched run goes")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    curves, starts = problems(given.fits)
+    tol = 1e-5
+
+    def loop() -> np.ndarray:
+        options = {"gtol": tol, "ftol": 0.0, "maxiter": 5000, "maxfun": 50000}
+        runs = [
+            scipy_minimize(numpy_loss, x, args=(y,), jac=True, method="L-BFGS-B", options=options)
+            for x, y in zip(starts, curves, strict=True)
+        ]
+        return np.array([r.fun for r in runs]), sum(r.nfev for r in runs)
+
+    (reference, evaluations), base = timed(loop, 1)
+    print(f"{'SciPy L-BFGS-B, one after the other':44s} {base:8.3f} s   {evaluations / given.fits:.1f} evaluations a fit")
+    y, x0 = torch.from_numpy(curves).to(given.device), torch.from_numpy(starts).to(given.device)
+    kinds = {
+        "numpy, vectorized": dict(fun=numpy_losses, x0=starts, args=(curves,), jac=True, vectorized=True),
+        "torch, vectorized": dict(fun=torch_loss, x0=x0, args=(y,), vectorized=True),
+        "torch, one problem under vmap": dict(fun=torch_loss, x0=x0, args=(y,)),
+    }
+    for method in ("lbfgs", "bfgs", "newton"):
+        for kind, call in kinds.items():
+            if method == "newton" and "numpy" in kind:
+                continue
+
+            def run(call=call, method=method):
+                return tw.minimize(method=method, tol=tol, batched=True, **call)
+
+            if given.profile:
+                profile = cProfile.Profile()
+                profile.runcall(run)
+                pstats.Stats(profile).sort_stats("tottime").print_stats(25)
+                return
+            result, seconds = timed(run)
+            fun = np.asarray(torch.as_tensor(result.fun).cpu())
+            same = abs(fun - reference) <= 1e-6 * abs(reference) + 1e-10
+            success = np.asarray(torch.as_tensor(result.success).cpu())
+            nfev = np.asarray(torch.as_tensor(result.nfev).cpu())
+            print(
+                f"{method + ', ' + kind:44s} {seconds:8.3f} s   {base / seconds:5.1f} times faster   same optimum "
+                f"{same.mean():.3f}  at least as low {(fun <= reference * (1 + 1e-6) + 1e-10).mean():.3f}   success "
+                f"{success.mean():.3f}   {nfev.mean():.1f} evaluations, at most {nfev.max()}"
+            )
+
+
+if __name__ == "__main__":
+    main()

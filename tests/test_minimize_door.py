@@ -1,0 +1,340 @@
+"""`tw.minimize`: SciPy's habits, every form of argument, every refusal, and what must never happen."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import thalweg as tw
+from thalweg.minimize import METHODS, along_lines
+from thalweg.minimize.direction.bfgs import bfgs
+from thalweg.minimize.search.wolfe import strong_wolfe
+
+EVERY = sorted(METHODS)
+
+
+def rosenbrock(x):
+    return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+
+
+def rosenbrock_numpy(x):
+    a, b = 1 - x[0], x[1] - x[0] ** 2
+    return a * a + 100 * b * b, np.array([-2 * a - 400 * x[0] * b, 200 * b])
+
+
+def hessian_numpy(x):
+    return np.array([[1200 * x[0] ** 2 - 400 * x[1] + 2, -400 * x[0]], [-400 * x[0], 200]])
+
+
+START = torch.tensor([-1.2, 1.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("method", [None, *EVERY])
+def test_torch_in_torch_out(method):
+    before = START.clone()
+    result = tw.minimize(rosenbrock, START, method=method)
+    assert result.success is True
+    assert result.status == 0
+    assert (result.x - 1).abs().max() < 1e-4
+    assert result.grad.abs().max() <= 1e-5
+    assert result.fun == pytest.approx(float(rosenbrock(result.x)))
+    assert result.nfev == result.ngev > result.nit > 0
+    assert torch.equal(START, before)
+    assert not result.x.requires_grad
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_numpy_in_numpy_out(method):
+    x0 = np.array([-1.2, 1.0])
+    extra = {"hess": hessian_numpy} if "newton" in method else {}
+    result = tw.minimize(rosenbrock_numpy, x0, jac=True, method=method, **extra)
+    assert isinstance(result.x, np.ndarray)
+    assert isinstance(result.grad, np.ndarray)
+    np.testing.assert_allclose(result.x, 1, atol=1e-4)
+    apart = tw.minimize(lambda x: rosenbrock_numpy(x)[0], [-1.2, 1], jac=lambda x: rosenbrock_numpy(x)[1], **extra)
+    assert apart.success
+    np.testing.assert_array_equal(x0, [-1.2, 1.0])
+
+
+def test_autograd_and_given_derivatives_take_the_same_path():
+    for method in EVERY:
+        extra = {"hess": hessian_numpy} if "newton" in method else {}
+        given = tw.minimize(rosenbrock_numpy, np.array([-1.2, 1.0]), jac=True, method=method, **extra)
+        own = tw.minimize(rosenbrock, START, method=method)
+        np.testing.assert_allclose(given.x, own.x.numpy(), rtol=1e-6)
+        assert abs(given.nit - own.nit) <= 1
+
+
+def test_products_alone_are_enough_for_newton_cg():
+    result = tw.minimize(rosenbrock_numpy, [-1.2, 1.0], jac=True, hessp=lambda x, v: hessian_numpy(x) @ v)
+    assert (result.method, result.success, result.nhev) == ("newton-cg", True, 0)
+    assert result.nhvp > 0
+
+
+def test_the_default_method():
+    assert tw.minimize(rosenbrock, START).method == "bfgs"
+    assert tw.minimize(lambda x: (x * x).sum(), torch.ones(501, dtype=torch.float64)).method == "lbfgs"
+    assert tw.minimize(rosenbrock_numpy, [-1.2, 1.0], jac=True, hess=hessian_numpy).method == "newton"
+
+
+def test_args_and_a_pytree():
+    x = torch.linspace(0, 2, 20, dtype=torch.float64)
+    y = 3 * torch.exp(-0.7 * x)
+
+    def loss(p, x, y):
+        return (p["a"] * torch.exp(-p["rate"][0] * x) - y).square().sum()
+
+    start = {"a": torch.tensor(1.0, dtype=torch.float64), "rate": [torch.tensor(0.1, dtype=torch.float64)]}
+    for method in EVERY:
+        fit = tw.minimize(loss, start, args=(x, y), method=method)
+        assert fit.success
+        assert float(fit.x["a"]) == pytest.approx(3, abs=1e-4)
+        assert float(fit.x["rate"][0]) == pytest.approx(0.7, abs=1e-4)
+        assert fit.grad["rate"][0].shape == ()
+
+
+def test_a_single_extra_argument_need_not_be_a_tuple():
+    assert tw.minimize(lambda x, c: (x - c).square().sum(), START, args=3.0).x.tolist() == pytest.approx([3, 3])
+
+
+def test_any_shape_and_float32():
+    result = tw.minimize(lambda x: (x - 2).square().sum(), torch.zeros(2, 3), tol=1e-3)
+    assert result.x.shape == (2, 3)
+    assert result.x.dtype == torch.float32
+    assert result.success
+    array = np.zeros((2, 2), dtype=np.float32)
+    result = tw.minimize(lambda x: (((x - 2) ** 2).sum(), 2 * (x - 2)), array, jac=True, tol=1e-3)
+    assert result.x.shape == (2, 2)
+    assert result.x.dtype == np.float32
+
+
+def test_scipys_spelling_of_the_result():
+    result = tw.minimize(rosenbrock, START)
+    assert result["x"] is result.x
+    assert result["jac"] is result.jac is result.grad
+    assert "success: True" in repr(result)
+    with pytest.raises(KeyError):
+        result["none"]
+
+
+def test_close_to_scipy():
+    scipy = pytest.importorskip("scipy.optimize")
+    theirs = scipy.minimize(rosenbrock_numpy, [-1.2, 1.0], jac=True, method="BFGS", tol=1e-8)
+    ours = tw.minimize(rosenbrock_numpy, [-1.2, 1.0], jac=True, method="bfgs", tol=1e-8)
+    np.testing.assert_allclose(ours.x, theirs.x, atol=1e-7)
+
+
+# ---- stopping
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_success_means_exactly_that_the_gradient_is_small(method):
+    for tol in (1e-1, 1e-3, 1e-9):
+        result = tw.minimize(rosenbrock, START, method=method, tol=tol)
+        assert result.success == (float(result.grad.abs().max()) <= tol)
+    result = tw.minimize(rosenbrock, START, method=method, options={"gtol": 1e-1})
+    assert result.grad.abs().max() <= 1e-1
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_limits_are_said(method):
+    result = tw.minimize(rosenbrock, START, method=method, options={"maxiter": 3})
+    assert (result.success, result.status, result.nit) == (False, 1, 3)
+    assert "maxiter" in result.message
+    result = tw.minimize(rosenbrock, START, method=method, options={"maxfun": 5})
+    assert (result.success, result.status, result.nfev) == (False, 2, 5)
+    assert "maxfun" in result.message
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_the_best_point_seen_is_returned(method):
+    seen = []
+
+    def fun(x):
+        value = rosenbrock(x)
+        seen.append(float(value.detach()))
+        return value
+
+    extra = {"hess": lambda x: torch.func.hessian(rosenbrock)(x)} if "newton" in method else {}
+    for most in range(2, 30, 3):
+        seen.clear()
+        result = tw.minimize(fun, START, method=method, options={"maxfun": most}, **extra)
+        assert result.fun == min(seen)
+        assert float(rosenbrock(result.x)) == pytest.approx(result.fun, rel=1e-12)
+
+
+def test_a_start_that_is_the_answer():
+    result = tw.minimize(lambda x: (x * x).sum(), torch.zeros(3, dtype=torch.float64))
+    assert (result.success, result.nit, result.nfev) == (True, 0, 1)
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_the_callback_sees_every_step_and_may_stop(method):
+    points = []
+    result = tw.minimize(rosenbrock, START, method=method, callback=lambda xk: points.append(xk))
+    assert len(points) == result.nit
+    values = []
+
+    def stop(intermediate_result):
+        values.append(intermediate_result.fun)
+        if len(values) == 4:
+            raise StopIteration
+
+    result = tw.minimize(rosenbrock, START, method=method, callback=stop)
+    assert (result.success, result.status, result.nit) == (False, 4, 4)
+    assert result.fun == min(values)
+    assert tw.minimize(rosenbrock, START, method=method, callback=lambda intermediate_result: True).nit == 1
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_an_interrupt_gives_the_best_so_far(method):
+    calls = []
+
+    def fun(x):
+        calls.append(1)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        return rosenbrock(x)
+
+    result = tw.minimize(fun, START, method=method)
+    assert (result.success, result.status) == (False, 5)
+    assert result.fun < float(rosenbrock(START))
+
+
+# ---- what is not finite
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_a_step_into_the_forbidden_is_shortened(method):
+    def barrier(x):  # NaN where x[0] >= 1, and its minimum near there
+        return -torch.log(1 - x[0]) - 30 * x[0] + x[1] ** 2
+
+    result = tw.minimize(barrier, torch.tensor([-40.0, 3.0], dtype=torch.float64), method=method)
+    assert result.success
+    assert float(result.x[0]) == pytest.approx(29 / 30, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_infinite_walls(method):
+    def wall(x):
+        inside = (x - 0.9).square().sum()
+        return torch.where(x.abs().max() > 1, torch.inf, inside)
+
+    result = tw.minimize(wall, torch.full((2,), -0.9, dtype=torch.float64), method=method)
+    assert result.success
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_start_that_is_not_finite_is_refused(bad):
+    with pytest.raises(ValueError, match="both must be finite"):
+        tw.minimize(lambda x: (x * x).sum(), torch.tensor([1.0, bad], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_no_success_is_claimed_falsely(method):
+    cases = [
+        (lambda x: x.abs().sum(), [1.0, 0.7]),  # a kink at the minimum
+        (lambda x: -x.sum(), [1.0, 1.0]),  # no minimum
+        (lambda x: torch.exp(-x).sum() - x.sum() ** 3, [1.0, 1.0]),  # falls ever faster
+        (lambda x: x.square().sum().sqrt(), [1e-3, 3.0]),
+        (lambda x: rosenbrock(x) + 1e12, [-1.2, 1.0]),  # the digits that matter are lost
+    ]
+    for fun, start in cases:
+        x0 = torch.tensor(start, dtype=torch.float64)
+        result = tw.minimize(fun, x0, method=method, options={"maxiter": 300, "maxfun": 3000})
+        assert result.success == bool(result.grad.abs().max() <= 1e-5)
+        assert result.fun <= float(fun(x0))
+        assert math.isfinite(result.fun)
+        assert result.x.isfinite().all()
+
+
+def test_a_wrong_gradient_ends_with_a_sentence():
+    result = tw.minimize(lambda x: (x @ x, -2 * x), np.ones(3), jac=True, method="bfgs")
+    assert (result.success, result.status) == (False, 3)
+    assert "gradient is wrong" in result.message
+
+
+# ---- scale
+
+
+@pytest.mark.parametrize("method", EVERY)
+@pytest.mark.parametrize("factor", [1e-12, 1e12])
+@pytest.mark.parametrize("what", ["f", "x"])
+def test_the_scale_of_f_and_x_does_not_matter(method, factor, what):
+    """Powers of two, so that even rounding is the same."""
+    c = 2.0 ** round(math.log2(factor))
+    paths = []
+    for f_scale, x_scale in ((1.0, 1.0), (c, 1.0) if what == "f" else (1.0, c)):
+        path = []
+
+        def fun(x, f_scale=f_scale, x_scale=x_scale):
+            return f_scale * rosenbrock(x / x_scale)
+
+        result = tw.minimize(
+            fun,
+            START * x_scale,
+            method=method,
+            tol=1e-5 * f_scale / x_scale,
+            callback=lambda x, path=path, x_scale=x_scale: path.append(x / x_scale),
+        )
+        assert result.success
+        paths.append(torch.stack(path))
+    assert paths[0].shape == paths[1].shape
+    assert (paths[0] - paths[1]).abs().max() < 1e-9
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (dict(method="bgfs"), r"method is 'bgfs'.*Did you mean 'bfgs'"),
+        (dict(options={"max_iter": 3}), r"options has 'max_iter'.*Did you mean 'maxiter'"),
+        (dict(options={"beta": 3}), r"options has 'beta'; bfgs takes"),
+        (dict(options={"search": "wolf"}), r"search is 'wolf'.*Did you mean 'wolfe'"),
+        (dict(options={"gtol": -1}), r"gtol is -1; it must be"),
+        (dict(tol="small"), r"gtol is 'small'"),
+        (dict(bounds=[(0, 1)] * 2), r"bounds is given; .* L-BFGS-B"),
+        (dict(vectorized=True), r"vectorized is True and batched is False"),
+        (dict(method=along_lines("x", bfgs, strong_wolfe), options={"memory": 3}), r"options has 'memory'"),
+    ],
+)
+def test_refusals(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        tw.minimize(rosenbrock, START, **call)
+
+
+def test_more_refusals():
+    with pytest.raises(ValueError, match=r"x0 has 6000 numbers and method 'bfgs' keeps n\^2 of them; use 'lbfgs'"):
+        tw.minimize(lambda x: (x * x).sum(), torch.ones(6000), method="bfgs")
+    with pytest.raises(TypeError, match="it must return a tensor"):
+        tw.minimize(lambda x: 3.0, START)
+    with pytest.raises(ValueError, match="without a graph"):
+        tw.minimize(lambda x: torch.tensor(3.0), START)
+    with pytest.raises(ValueError, match=r"fun returned the shape \(2,\); it must return one number"):
+        tw.minimize(lambda x: x, START)
+    with pytest.raises(TypeError, match="dtype torch.int64"):
+        tw.minimize(rosenbrock, torch.tensor([1, 2]))
+    with pytest.raises(ValueError, match="x0 is empty"):
+        tw.minimize(rosenbrock, torch.zeros(0))
+    with pytest.raises(ValueError, match="method is 'newton' and fun is no torch function"):
+        tw.minimize(rosenbrock_numpy, [1.0, 2.0], jac=True, method="newton")
+    with pytest.raises(TypeError, match="must return .value, gradient"):
+        tw.minimize(lambda x: 3.0, [1.0, 2.0], jac=True)
+    with pytest.raises(ValueError, match="the gradient has the shape"):
+        tw.minimize(lambda x: (3.0, np.ones(3)), [1.0, 2.0], jac=True)
+
+
+def test_a_method_of_ones_own():
+    method = along_lines("mine", bfgs, strong_wolfe)
+    result = tw.minimize(rosenbrock, START, method=method)
+    assert (result.method, result.success) == ("mine", True)
+
+
+def test_the_same_twice():
+    first, second = (tw.minimize(rosenbrock, START, method="lbfgs") for _ in range(2))
+    assert torch.equal(first.x, second.x)
