@@ -260,3 +260,25 @@ def test_the_library_does_not_need_torch(tmp_path, monkeypatch):
     assert "torch" not in source
     assert isinstance(build.load(source), ctypes.CDLL)
     assert Path(build.library_path(source)).exists()
+
+
+@pytest.mark.parametrize("cxx", ["/no/such/compiler", "false"])
+def test_auto_runs_eagerly_and_says_so_once_where_no_compiler_works(tmp_path, cxx):
+    code = (
+        "import warnings, torch, thalweg as tw\n"
+        "warnings.simplefilter('always')\n"
+        "p = torch.nn.Parameter(torch.ones(2)); o = tw.SGD([p], lr=0.5)\n"
+        "with warnings.catch_warnings(record=True) as seen:\n"
+        "    for _ in range(3):\n"
+        "        p.grad = torch.ones(2); o.step()\n"
+        "print(p.tolist(), [str(w.message)[:20] for w in seen])\n"
+    )
+    env = {**os.environ, "CXX": cxx, "THALWEG_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[-0.5, -0.5] ['steps run eagerly, s']", done.stderr
+    insist = "import torch, thalweg as tw; tw.SGD([torch.nn.Parameter(torch.ones(2))], engine='cpu')"
+    if cxx == "false":
+        insist += "\np = torch.nn.Parameter(torch.ones(2)); p.grad = torch.ones(2); tw.SGD([p], engine='cpu').step()"
+        done = subprocess.run([sys.executable, "-c", insist], env=env, capture_output=True, text=True, timeout=120)
+        assert done.returncode != 0
+        assert "NoCompiler" in done.stderr

@@ -338,10 +338,9 @@ def _chosen(engine: str) -> str:
 
 @functools.cache
 def _kernels_can_be_built(engine: str) -> bool:
-    """Whether there is a compiler and a place for what it makes; if not, say once what to do."""
+    """Whether a compiler works here and its libraries can be loaded; if not, say once what to do."""
     try:
-        build.compiler()
-        build.cache_folder()
+        build.load('extern "C" int works() { return 1; }')
     except (build.NoCompiler, OSError) as error:
         if engine == "cpu":
             raise

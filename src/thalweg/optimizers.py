@@ -729,9 +729,10 @@ class RMSprop(Optimizer):
 class SGD(Optimizer):
     """Step against the gradient, by lr times its length.
 
-    The gradient points up the steepest slope, so its opposite is the way down that helps most right here. A
-    gradient from a batch is a noisy but unbiased estimate of the one from all data, and far cheaper: many
-    rough steps beat one exact step.
+    The gradient points up the steepest slope, so its opposite is the way down that helps most right here.
+    Gradient descent (all the data), mini-batch and stochastic gradient descent (one row) are this same rule
+    on different batches: the gradient of a batch is a noisy but unbiased estimate of the one from all data,
+    and far cheaper, so many rough steps beat one exact step.
 
     Formula: rules/sgd.py, momentum.py and nesterov.py. Source: Cauchy 1847 (gradient descent); Robbins and
     Monro 1951, Ann. Math. Statist. 22:400 (stochastic).

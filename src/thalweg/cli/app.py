@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from thalweg.cli.check import check
 from thalweg.cli.compare import compare
 from thalweg.cli.explain import explain
+from thalweg.cli.kernels import kernels
 from thalweg.cli.map import map
 from thalweg.cli.race import race
 from thalweg.cli.workloads import workloads
@@ -25,6 +27,8 @@ app.command()(race)
 app.command()(map)
 app.command()(explain)
 app.command()(workloads)
+app.command()(check)
+app.add_typer(kernels, name="kernels")
 
 
 def _version(wanted: bool) -> None:

@@ -75,6 +75,14 @@ def library_path(source: str) -> Path:
     return cache_folder() / f"{key}.so"
 
 
+def label(library: Path) -> tuple[str, str]:
+    """What a library in the cache was compiled from: the rule with its flags, and the types in memory."""
+    source = library.with_suffix(".cpp")
+    first = source.read_text().partition("\n")[0] if source.exists() else ""
+    rule, _, types = first.removeprefix("// ").partition(" | ")
+    return rule, types
+
+
 @functools.lru_cache(maxsize=512)
 def load(source: str) -> ctypes.CDLL:
     """The loaded library of a C++ source, compiled unless the disk has it.

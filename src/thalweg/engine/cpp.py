@@ -94,7 +94,9 @@ def print_kernels(graph: Graph, memory: Mapping[str, str], real: str) -> tuple[s
         The source text, and for each kernel what its arguments mean.
     """
     printed = [_kernel(graph, kernel, f"kernel{i}", memory, real) for i, kernel in enumerate(graph.kernels)]
-    return HEAD + "\n" + "\n".join(function.source for function in printed), printed
+    flags = "".join(f" {name}={value!r}" for name, value in graph.settings.items())
+    label = f"// {graph.signature.name}{flags} | {' '.join(f'{slot} {kind}' for slot, kind in memory.items())}"
+    return "\n".join([label, HEAD, *(function.source for function in printed)]), printed
 
 
 def _kernel(graph: Graph, kernel: Kernel, name: str, memory: Mapping[str, str], real: str) -> Printed:

@@ -117,7 +117,7 @@ class Problem:
         return torch.from_numpy(x) if isinstance(x, np.ndarray) else x
 
     def _array(self, x: torch.Tensor) -> Array:
-        return x.detach().numpy() if self.on_host else x.detach()
+        return x.numpy(force=True) if self.on_host else x.detach()
 
     def _argument(self, x: Array) -> Any:
         """Points as the user's function wants them, (n,) or (k, n)."""

@@ -164,7 +164,7 @@ def _matrix(race: Race, theme: Theme) -> Scene:
     made, grid = _page(race, theme, [2.3, 1.55 * rows])
     upper = grid[0].subgridspec(1, 2, width_ratios=[1.1, 1])
     loss, rate = _axes(made, upper[0, 0]), _axes(made, upper[0, 1])
-    _losses(loss, race, seen, made, title=_title(race))
+    _losses(loss, race, seen, made, title=_title(race, 44))
     _rates(rate, race, "rate", "effective lr (median over the entries)", seen, made)
     columns = min(COLUMNS, len(race.runs))
     small = grid[1].subgridspec(rows, columns, wspace=0.04)
@@ -204,9 +204,9 @@ def _axes(made: Scene, where: Any, **shared: Any) -> Axes:
     return axes
 
 
-def _title(race: Race) -> str:
+def _title(race: Race, most: int = 54) -> str:
     name, formula = race.landscape.name, race.landscape.formula
-    return clipped(formula if name.startswith("lambda") else f"{name}:  {formula}", 64)
+    return clipped(formula if name.startswith("lambda") else f"{name}:  {formula}", most)
 
 
 def _ground(axes: Axes, race: Race, theme: Theme) -> None:
@@ -218,7 +218,7 @@ def _ground(axes: Axes, race: Race, theme: Theme) -> None:
         shades = LinearSegmentedColormap.from_list("ground", [theme.low, theme.high])
         colours = [shades(i / (len(levels) - 2)) for i in range(len(levels) - 1)]
         axes.contourf(x, y, z, levels=levels, colors=colours, antialiased=True)
-        axes.contour(x, y, z, levels=levels[1:-1], colors=theme.ink, linewidths=0.5, alpha=0.3)
+        axes.contour(x, y, z, levels=levels[1:-1], colors=theme.ink, linewidths=0.5, alpha=0.3, linestyles="solid")
     wide, tall = (high - low for low, high in race.window)
     axes.set_aspect("equal" if 0.5 <= wide / tall <= 2 else "auto")
     axes.set_xlim(*race.window[0])

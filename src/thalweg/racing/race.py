@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Edge = Literal["low", "high"]
 LRS = 31  # learning rates that each optimizer tries: its budget
 THERE = 1e-6  # of the loss between start and minimum: what is left when the minimum counts as reached
+GONE = 1e6  # times the loss at the start: a walk that ends higher has diverged
 FLAT = 1e-6  # of the largest gradient: what is left of it when a walk counts as stopped
 FINEST = 121  # points per side of the map of a landscape
 
@@ -304,8 +305,8 @@ def _together(group: list[Entry], place: Landscape, steps: int, lrs: int, seed: 
         rule, place, place.point(), steps, hyper, members=len(columns), seed=seed, decay=decay, keep_slots=True
     )
     reached = walks.losses[-tail(steps) :].mean(0)
-    failed = ~torch.isfinite(walks.losses).all(0) | ~torch.isfinite(walks.positions.flatten(2)).all(0).all(-1)
-    reached = torch.where(failed, math.inf, reached)
+    lost = ~torch.isfinite(walks.positions.flatten(2)).all(-1) | ~torch.isfinite(walks.losses)
+    reached = torch.where(lost.any(0) | (reached > _limit(walks.losses[0, 0], place)), math.inf, reached)
     found, first = {}, 0
     for entry in group:
         tried = entry.lrs(lrs)
@@ -366,11 +367,17 @@ def _trajectory(
     return Trajectory(steps, values)
 
 
+def _limit(begin: Tensor, place: Landscape) -> float:
+    """A loss above this is no longer a loss: the walk has diverged, even if it has not overflowed yet."""
+    lowest = place.lowest or 0.0
+    return lowest + GONE * (abs(float(begin) - lowest) + 1e-300)
+
+
 def _ending(losses: Tensor, slopes: Tensor, place: Landscape, reached: float) -> tuple[str, int | None]:
     """How a walk ended, in words, and the row at which it did."""
-    lost = ~torch.isfinite(losses)
-    if lost.any():
-        return "diverged", int(lost.nonzero()[0])
+    if math.isinf(reached):
+        gone = ~torch.isfinite(losses) | (losses > _limit(losses[0], place))
+        return "diverged", int(gone.nonzero()[0])
     if reached > losses[0]:
         return "ended higher than it began", None
     if place.lowest is not None:

@@ -19,16 +19,13 @@ Rows = Any  # slice(None) or the numbers of some rows
 def first_step(x: Array, f: np.ndarray, g: Array) -> np.ndarray:
     """How far along -g the first trial goes, (B,): a length that scales with x and with f.
 
-    f / |g|^2 would lead a linear function to 0; it is kept between a hundredth and the whole of |x|. At
-    x = 0 it stands alone, and where f = 0 too, the step has length 1.
+    2 |f| / |g|^2 leads a parabola whose minimum is 0 to its bottom (Polyak); the length is kept between |x| / 100
+    and 10 |x|. At x = 0 it stands alone, and where f = 0 too, the step has length 1.
     """
-    gg, xx = host(dot(g, g), dot(x, x))
-    length = np.sqrt(gg)
-    size = np.sqrt(xx)
+    length, size = np.sqrt(host(dot(g, g), dot(x, x)))
     with np.errstate(all="ignore"):
-        wanted = abs(f) / length
-        limited = np.clip(wanted, 0.01 * size, size)
-        chosen = np.where(size > 0, limited, np.where(wanted > 0, wanted, 1.0))
+        wanted = 2 * abs(f) / length
+        chosen = np.where(size > 0, np.clip(wanted, 0.01 * size, 10 * size), np.where(wanted > 0, wanted, 1.0))
         return np.where(length > 0, chosen / length, 1.0)
 
 

@@ -1,0 +1,77 @@
+"""`thalweg check` and `thalweg kernels`."""
+
+import pytest
+from typer.testing import CliRunner
+
+from thalweg import contract
+from thalweg.cli.app import app
+from thalweg.engine import build, cpu
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def rule_file(tmp_path, body):
+    path = tmp_path / "my_rule.py"
+    path.write_text(f"def my_rule(p, g, m, *, t, lr=0.1, beta=0.9):\n{body}")
+    return str(path)
+
+
+def test_check_says_that_a_good_rule_keeps_everything(tmp_path):
+    done = call("check", rule_file(tmp_path, "    m = beta * m + (1 - beta) * g\n    return p - lr * m, m\n"))
+    assert done.exit_code == 0, done.output
+    assert f"my_rule: {len(contract.PROMISES)} of {len(contract.PROMISES)} promises hold" in done.stdout
+
+
+def test_check_names_the_broken_promise_and_exits_with_1(tmp_path):
+    done = call("check", rule_file(tmp_path, "    m = beta * m + (1 - beta) * g\n    return p - lr * m - 0.1, m\n"))
+    assert done.exit_code == 1
+    assert "BROKEN  stays put without gradient: zero gradients moved the parameter" in done.stdout
+
+
+def test_check_of_what_is_no_rule(tmp_path):
+    done = call("check", "adm")
+    assert done.exit_code == 2
+    assert "Did you mean 'adam'" in done.stderr
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    assert call("check", str(tmp_path / "empty.py")).exit_code == 2
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    try:
+        build.compiler()
+    except build.NoCompiler as none:
+        pytest.skip(str(none))
+    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path / "kernels"))
+    for remembered in (build.load, cpu.program):
+        remembered.cache_clear()
+    yield tmp_path / "kernels"
+    for remembered in (build.load, cpu.program):
+        remembered.cache_clear()
+
+
+def test_kernels_are_built_listed_and_cleared(cache):
+    done = call("kernels", "build", "sgd", "momentum", "--dtype", "float64")
+    assert done.exit_code == 0, done.output
+    assert "sgd: 1 built" in done.stdout
+    assert len(list(cache.glob("*.so"))) == 1 + 4  # momentum has two flags
+    listed = call("kernels", "list").stdout
+    assert "momentum average=False lr_in_velocity=True" in listed
+    assert "p float64 g float64 v float64" in listed
+    assert "5 kernels deleted" in call("kernels", "clear").stdout
+    assert list(cache.iterdir()) == []
+
+
+def test_show_prints_the_c_of_a_rule():
+    shown = call("kernels", "show", "sgd", "--dtype", "bfloat16").stdout
+    assert 'extern "C" void kernel0(' in shown
+    assert "bf16* __restrict x0" in shown
+    assert "const float s0" in shown.replace("real", "float")
+
+
+def test_kernels_refuse_what_they_do_not_know():
+    done = call("kernels", "show", "sgd", "--dtype", "float23")
+    assert done.exit_code == 2
+    assert "dtype is 'float23'; it must be one of" in done.stderr
