@@ -86,7 +86,9 @@ def main() -> None:
         return np.array([r.fun for r in runs]), sum(r.nfev for r in runs)
 
     (reference, evaluations), base = timed(loop, 1)
-    print(f"{'SciPy L-BFGS-B, one after the other':44s} {base:8.3f} s   {evaluations / given.fits:.1f} evaluations a fit")
+    print(
+        f"{'SciPy L-BFGS-B, one after the other':44s} {base:8.3f} s   {evaluations / given.fits:.1f} evaluations a fit"
+    )
     y, x0 = torch.from_numpy(curves).to(given.device), torch.from_numpy(starts).to(given.device)
     kinds = {
         "numpy, vectorized": dict(fun=numpy_losses, x0=starts, args=(curves,), jac=True, vectorized=True),

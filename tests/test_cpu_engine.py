@@ -198,6 +198,47 @@ def test_a_plan_walks_the_path_and_says_no_when_it_does_not_fit(name):
     assert plan.run(params, grads, numbers, 0)
 
 
+def test_a_forked_process_steps_with_threads_of_its_own():
+    code = (
+        "import os, torch, thalweg as tw\n"
+        "torch.set_num_threads(2)\n"
+        "p = torch.nn.Parameter(torch.ones(1 << 19)); o = tw.SGD([p], lr=0.5)\n"
+        "p.grad = torch.ones(1 << 19); o.step()\n"
+        "child = os.fork()\n"
+        "o.step()\n"
+        "right = bool((p.detach().numpy() == 0).all())\n"  # torch's own threads do not survive a fork
+        "if child == 0: os._exit(0 if right else 1)\n"
+        "print(os.waitpid(child, 0)[1], right)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "0 True", done.stderr
+
+
+def test_an_lr_that_autograd_follows_is_read_without_a_warning():
+    import thalweg as tw
+
+    lr = torch.tensor(0.5, requires_grad=True)
+    p = torch.nn.Parameter(torch.ones(2))
+    optimizer = tw.SGD([p], lr=lr)
+    for _ in range(3):
+        p.grad = torch.ones(2)
+        optimizer.step()
+    assert p.tolist() == [-0.5, -0.5]
+
+
+def test_autograd_notices_that_a_step_has_changed_a_parameter():
+    import thalweg as tw
+
+    p = torch.nn.Parameter(torch.ones(2))
+    optimizer = tw.Adam([p])
+    for _ in range(3):
+        loss = (p * p).sum()
+        loss.backward(retain_graph=True)
+        optimizer.step()
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
 # ---- the compiler and its cache
 
 

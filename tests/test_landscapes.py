@@ -153,7 +153,7 @@ def test_rotation_turns_about_the_minimum():
     ],
 )
 def test_what_is_no_landscape_is_refused_in_a_sentence(text, said):
-    with pytest.raises(ValueError, match=".") as error:
+    with pytest.raises(ValueError, match=r".") as error:
         landscapes.load(text)
     assert said in str(error.value)
 
@@ -216,7 +216,7 @@ ATTACKS = {
 
 @pytest.mark.parametrize("text", ATTACKS, ids=range(len(ATTACKS)))
 def test_everything_else_in_a_formula_is_refused_and_named(text):
-    with pytest.raises(ValueError, match=".") as error:
+    with pytest.raises(ValueError, match=r".") as error:
         landscapes.load(text)
     assert ATTACKS[text] in str(error.value)
 
@@ -237,7 +237,7 @@ def test_a_function_in_a_file_is_imported(tmp_path):
         landscapes.load(f"{path}:heigth")
     with pytest.raises(ValueError, match="one or two"):
         landscapes.load(f"{path}:odd")
-    with pytest.raises(FileNotFoundError, match="nowhere.py"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.py"):
         landscapes.load(f"{tmp_path / 'nowhere.py'}:height")
 
 
@@ -246,7 +246,7 @@ def test_functions_and_landscapes_are_taken_as_they_are():
     assert isinstance(place, Landscape)
     assert landscapes.load(place) is place
     with pytest.raises(ValueError, match="cannot be evaluated on tensors: TypeError"):
-        landscapes.load(lambda x: math.sin(x) + None)
+        landscapes.load(lambda x: x + None)
 
 
 def test_calls_are_read():

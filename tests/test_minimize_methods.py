@@ -17,7 +17,6 @@ from thalweg.minimize.search.hager_zhang import hager_zhang
 from thalweg.minimize.search.wolfe import wolfe
 
 
-
 def exact(at, step, f, slope):
     """The line search of theory on a quadratic: the slope is a straight line, so its zero is known."""
     while True:

@@ -19,7 +19,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from thalweg.arguments import ENGINES, HINTS, Arguments, check_tensors, door_arguments, with_decay
 from thalweg.card import Card, card_of
 from thalweg.engine import build, cpu, eager, foreach
-from thalweg.engine.cell import Cell, start
+from thalweg.engine.cell import Cell, plain, start
 from thalweg.engine.plan import Plan
 from thalweg.engine.trace import trace
 from thalweg.signature import Rule, SlotSpec, check_flag, did_you_mean, is_on, signature_of
@@ -153,7 +153,7 @@ class Optimizer(torch.optim.Optimizer):
         hyper = self.arguments.read(group)
         if self._switches(hyper, group) != prepared.switches:
             return False
-        numbers = {n: v if type(v) is float else float(v) for n, v in hyper.items() if n in prepared.plan.numbers}
+        numbers = {n: v if type(v) is float else plain(v) for n, v in hyper.items() if n in prepared.plan.numbers}
         if not prepared.plan.run(params, gradients, numbers, LATER):
             return False
         torch.autograd.graph.increment_version(params)

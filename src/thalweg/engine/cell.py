@@ -35,6 +35,11 @@ def widened(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
+def plain(value: Any) -> float:
+    """A hyper-parameter as a Python number, also where it is a tensor that autograd follows."""
+    return float(value.detach() if isinstance(value, torch.Tensor) else value)
+
+
 def arguments(signature: Signature, cell: Cell) -> list[torch.Tensor | None]:
     """The rule's positional arguments: p, g, and each slot or None where it is not kept."""
     slots = [cell.slots.get(name) for name in signature.slots]

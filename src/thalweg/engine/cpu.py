@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import torch
 
 from thalweg import ops
 from thalweg.engine import build
-from thalweg.engine.cell import Cell
+from thalweg.engine.cell import Cell, plain
 from thalweg.engine.cpp import MEMORY, Printed, print_kernels
 from thalweg.engine.graph import Graph, Node, evaluate
 from thalweg.engine.trace import trace
@@ -116,6 +117,10 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="thalweg")
 
 
+if hasattr(os, "register_at_fork"):  # a fork has the pool, but none of its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 def _launch(
     function: Any, kernel: Printed, ends: Any, total: int, tensors: int, table: list[int], scalars: list[float],
     numbers: list[float],
@@ -191,7 +196,7 @@ def update(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
         hyper: Python numbers or tensors of one element, by the rule's own names.
     """
     graph = trace(rule, **hyper)
-    numbers = {name: float(hyper[name]) for name in signature_of(rule).numbers}
+    numbers = {name: plain(hyper[name]) for name in signature_of(rule).numbers}
     groups: dict[Any, list[Cell]] = defaultdict(list)
     for cell in cells:
         shared = tuple(float(s) for n, s in cell.slots.items() if graph.inputs[n].stage == "host")

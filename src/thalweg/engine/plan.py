@@ -107,7 +107,7 @@ class Plan:
             return False
         if [g.shape for g in gradients] != self.shapes or not all([g.is_contiguous() for g in gradients]):
             return False
-        if self._addresses(params) != self.addresses:
+        if self._addresses(params) != self.addresses or not all([p.is_contiguous() for p in params]):
             return False
         known: dict[str, Any] = {"t": t}
         for name, shared in self.shared.items():

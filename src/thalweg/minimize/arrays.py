@@ -41,7 +41,7 @@ def host(*numbers: Array) -> list[np.ndarray]:
     """Several (B,) arrays as float64 numpy arrays, in one transfer from the device."""
     if isinstance(numbers[0], torch.Tensor):
         return list(torch.stack([number.double() for number in numbers]).cpu().numpy())
-    return [np.asarray(number, dtype=np.float64) for number in numbers]
+    return [number.astype(np.float64, copy=False) for number in numbers]
 
 
 def beside(numbers: np.ndarray, x: Array) -> Array:
@@ -66,6 +66,24 @@ def replaced(array: Array, rows: Any, values: Array) -> Array:
 def epsilon(x: Array) -> float:
     """The distance from 1 to the next number of its dtype."""
     return float(namespace(x).finfo(x.dtype).eps)
+
+
+class Told(NamedTuple):
+    """What a walk makes of its trials; a problem whose search failed may have gone back to a lower point.
+
+    Attributes:
+        x, f, g: the trial points, or those lower ones; f is infinite where anything is not finite.
+        norm: the largest entry of the gradient there.
+        moved: which problems now stand there.
+        stuck: which problems can get no further.
+    """
+
+    x: Any
+    f: Any
+    g: Any
+    norm: Any
+    moved: Any
+    stuck: Any
 
 
 class Line(NamedTuple):

@@ -98,6 +98,13 @@ class Problem:
     ):
         self.fun, self.form, self.args, self.jac, self.hess, self.hessp = fun, form, args, jac, hess, hessp
         self.vectorized = vectorized
+        if form.batched:
+            for arg in args:
+                if not hasattr(arg, "__getitem__") or len(arg) != len(form.start):
+                    raise ValueError(
+                        f"args holds {type(arg).__name__} without a leading axis of {len(form.start)} problems; what "
+                        "all problems share belongs into fun itself."
+                    )
         self.on_host = form.device.type == "cpu"
         self.graph: tuple[Any, Any, Any] = (None, None, None)
         if jac is None:
@@ -148,7 +155,7 @@ class Problem:
         grads = []
         for i, member in enumerate(members):
             args = tuple(arg[member] for arg in self.args) if self.form.batched else self.args
-            value, grad = self._given(self._argument(x[i].copy() if self.on_host else x[i].clone()), args)
+            value, grad = self._given(self._argument(x[i] + 0), args)  # a copy: the user may write into it
             values[i] = _number(value)
             grads.append(self._gradient(grad, 1))
         if not self.on_host:
@@ -271,6 +278,8 @@ def hessian(fun: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 
 def _number(value: Any) -> float:
     """One number of a 0-d array, a tensor or an array of one entry."""
+    if isinstance(value, float):
+        return value
     size = value.numel() if isinstance(value, torch.Tensor) else np.size(value)
     if size != 1:
         raise ValueError(f"fun returned the shape {np.shape(value)}; it must return one number.")

@@ -89,11 +89,11 @@ def frames(race: Race, theme: str = "light", progress: Progress | None = None) -
 
 
 def _at(made: Scene, step: int) -> list:
-    """The lines as they are at a step."""
+    """The lines as they are at a step, from the back to the front."""
     for line, (evaluations, x, y) in made.growing:
         count = np.searchsorted(evaluations, step + 1, side="right")  # the first evaluation is the start's
         line.set_data(x[:count], y[:count])
     for line, (evaluations, x, y) in made.moving:
         count = np.searchsorted(evaluations, step + 1, side="right")
         line.set_data(x[count - 1 : count], y[count - 1 : count])
-    return [line for line, _ in (*made.growing, *made.moving)]
+    return sorted((line for line, _ in (*made.growing, *made.moving)), key=lambda line: line.get_zorder())

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 TALL = 4.3  # inches: the map, and the panels beside it
 FAR = 100.0  # widths of the picture: a path is drawn no further, it has long left
 DEEPEST = 1e-16  # of the loss at the start: below is rounding
-LEVELS = 16
+LEVELS = 13
 LINE = 112  # characters across the page
 COLUMNS = 4  # of the small pictures of singular values
 
@@ -104,7 +104,8 @@ def _map(race: Race, theme: Theme) -> Scene:
     _ground(place, race, theme)
     for run in race.runs:
         x, y = (_drawable(run.trajectory[name], race.window[i]) for i, name in enumerate(race.landscape.coordinates))
-        made.grow(place, run, x, y, seen[run.name])
+        # The longest paths lie behind: they would hide the others.
+        made.grow(place, run, x, y, seen[run.name], zorder=2 + 1 / (1 + _length(x, y)), linewidth=1.2)
         made.move(place, run, x, y, seen[run.name], theme.ink)
     _exits(place, race, seen, made)
     _losses(loss, race, seen, made)
@@ -212,7 +213,7 @@ def _title(race: Race, most: int = 54) -> str:
 def _ground(axes: Axes, race: Race, theme: Theme) -> None:
     """The contours: at quantiles of the heights, so that every landscape shows its shape."""
     (x, y), heights = race.heights
-    z = np.where(np.isfinite(heights), heights, np.nan)
+    z = np.where(np.isfinite(heights.numpy()), heights.numpy(), np.nan)
     levels = np.unique(np.nanquantile(z, np.linspace(0, 1, LEVELS + 1) ** 1.5))
     if len(levels) > 2:
         shades = LinearSegmentedColormap.from_list("ground", [theme.low, theme.high])
@@ -271,6 +272,10 @@ def _drawable(values: Sequence[float], window: tuple[float, float]) -> list[floa
     reach = FAR * (high - low)
     far = next((i for i, x in enumerate(values) if not (low - reach <= x <= high + reach)), len(values))
     return [*values[:far], *[math.nan] * (len(values) - far)]
+
+
+def _length(x: Sequence[float], y: Sequence[float]) -> float:
+    return float(np.nansum(np.hypot(np.diff(x), np.diff(y))))
 
 
 def _height(race: Race, x: float) -> float:

@@ -31,7 +31,7 @@ def picture(rates: RateMap, theme: str = "light") -> Figure:
 def _draw(rates: RateMap, theme: Theme) -> Figure:
     drawn = Figure(figsize=(6.4, 4.7), layout="constrained", facecolor=theme.paper)
     axes = drawn.add_subplot()
-    axes.set_facecolor(theme.void)
+    axes.set_facecolor("none")
     digits = rates.digits.numpy()
     shown = np.ma.masked_invalid(digits)
     fastest = max(float(shown.min()) if shown.count() else 1.0, 0.1)
@@ -40,8 +40,9 @@ def _draw(rates: RateMap, theme: Theme) -> Figure:
     u, v = (np.linspace(0, 1, len(axis.values)) for axis in (rates.x, rates.y))
     half = 0.5 / (len(u) - 1), 0.5 / (len(v) - 1)
     extent = (-half[0], 1 + half[0], -half[1], 1 + half[1])
+    paint = colormaps[LOSSES].with_extremes(bad=theme.void)
     cells = axes.imshow(
-        shown, origin="lower", aspect="auto", extent=extent, cmap=colormaps[LOSSES], norm=norm, interpolation="none"
+        shown, origin="lower", aspect="auto", extent=extent, cmap=paint, norm=norm, interpolation="none"
     )  # fmt: skip
     signs = np.where(rates.rates.numpy() < 1, -1.0, 1.0)
     if (signs > 0).any() and (signs < 0).any():

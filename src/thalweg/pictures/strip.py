@@ -45,7 +45,8 @@ def strips(
         for (_, loss), (left, right) in zip(row, itertools.pairwise(edges), strict=True):
             known = finite([loss])
             colour = paint(norm(np.clip(known, norm.vmin, norm.vmax))[0]) if known else theme.void
-            axes.barh(at, right - left, left=left, height=0.78, color=colour, linewidth=0)
+            wide = 1.03 * right - left  # a hair over the next: no seams
+            axes.barh(at, wide, left=left, height=0.78, color=colour, linewidth=0)
         look, lr = seen[name], chosen[name]
         if not row:
             axes.text(0.01, at, "no lr to choose", transform=beside, va="center", fontsize=SIZE - 1, alpha=0.7)

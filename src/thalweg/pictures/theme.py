@@ -33,6 +33,12 @@ _LONG = re.compile(r"(\d+\.\d)\d+")
 _PAGE = re.compile(r"(<desc [^>]*>.*?</desc>)", re.DOTALL)
 
 
+def _shorter(places: str) -> str:
+    """Coordinates to a tenth of a point: less cannot be seen; and straight lines without a letter for each."""
+    places = _LONG.sub(r"\1", places)
+    return places if re.search("[CQ]", places) else re.sub(r"\s+L ", " ", places)
+
+
 def find(name: str) -> Theme:
     """The theme of that name.
 
@@ -52,6 +58,6 @@ def themed(theme: Theme):
 def page(drawn: Figure, theme: Theme, *, name: str, title: str, description: str) -> str:
     """The figure as an SVG file on the theme's paper; the same bytes for the same figure."""
     text = svg(drawn, name=name, title=title, description=description)
-    text = _PLACES.sub(lambda found: _LONG.sub(r"\1", found[0]), text)  # a twentieth of a point cannot be seen
+    text = _PLACES.sub(lambda found: _shorter(found[0]), text)
     paper = f'<rect width="100%" height="100%" fill="{theme.paper}"/>'
     return _PAGE.sub(lambda found: found[0] + paper, text, count=1)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.minimize.arrays import Array, host, largest
+from thalweg.minimize.arrays import Array, Told, epsilon, host, largest, replaced
 
 CONVERGED, MAXITER, MAXFUN, STALLED, CALLBACK, INTERRUPTED = range(6)
 
@@ -39,7 +39,8 @@ class Progress:
     """How far every problem has come; (B, ...) each.
 
     Attributes:
-        x, fun, grad: the best point: one that passed the test, else the lowest value seen.
+        x, fun, grad: the best point: one that passed the test, else the lowest value seen (of several that
+            differ by rounding only, the one with the smallest gradient).
         norm: the largest entry of the gradient there.
         status: why it stopped; -1 while it goes on.
     """
@@ -102,78 +103,61 @@ def run(
         return progress
     if len(members) < count:
         x, f, g = x[members], f[members], g[members]
-    progress.x, progress.grad = _own(progress.x), _own(progress.grad)
     try:
         with np.errstate(all="ignore"):
             walking = walk(Counted(problem, progress), x, f, g)
+        tiring = max(limits.patience // 4, 1)
         lowest, idle = np.stack([progress.fun, progress.norm]), np.zeros(count, dtype=int)
+        rounding = 10 * epsilon(x)
         while len(progress.members):
-            _advance(problem, walking, progress, limits, lowest, idle, callback)
+            members = progress.members
+            with np.errstate(all="ignore"):
+                x = walking.ask()
+            f, g = problem.evaluate(x, members)
+            with np.errstate(all="ignore"):
+                told = walking.tell(x, f, g)
+            at = slice(None) if len(members) == count else members
+            progress.nfev[at] += 1
+            progress.nit[at] += told.moved
+            done = told.moved & (told.norm <= limits.gtol)
+            low = lowest[:, at]
+            idle[at] = np.where((told.f < low[0]) | (told.norm < low[1]), 0, idle[at] + 1)
+            low = lowest[:, at] = np.fmin((told.f, told.norm), low)
+            same = told.f <= low[0] + rounding * abs(low[0])  # of values that differ by rounding, the flattest
+            better = (told.f < progress.fun[at] - rounding * abs(low[0])) | (same & (told.norm < progress.norm[at]))
+            _remember(progress, told, better | done)
+            stop = callback is not None and told.moved.any() and callback(progress)
+            ended = done | told.stuck | (progress.nit[at] >= limits.maxiter) | (progress.nfev[at] >= limits.maxfun)
+            ended = ended | (idle[at] >= limits.patience)
+            if stop or ended.any():
+                status = np.select(
+                    [done, progress.nit[at] >= limits.maxiter, progress.nfev[at] >= limits.maxfun, ended],
+                    [CONVERGED, MAXITER, MAXFUN, STALLED],
+                    CALLBACK if stop else -1,
+                )
+                progress.status[at] = status
+                rows = np.flatnonzero(status < 0)
+                progress.members = members[rows]
+                if len(rows):
+                    walking.keep(rows)
+                at = progress.members
+            tired = np.flatnonzero((idle[at] > 0) & (idle[at] % tiring == 0))
+            if len(tired) and len(progress.members):
+                with np.errstate(all="ignore"):
+                    walking.forget(tired)  # perhaps what was learned no longer holds here
     except KeyboardInterrupt:
-        progress.status[progress.members[progress.status[progress.members] < 0]] = INTERRUPTED
+        progress.status[progress.members] = INTERRUPTED
     return progress
 
 
-def _advance(
-    problem: Any, walking: Any, progress: Progress, limits: Limits, lowest: np.ndarray, idle: np.ndarray, callback: Any
-) -> None:
-    """One evaluation of every problem that still walks, and what follows from it."""
-    members = progress.members
-    with np.errstate(all="ignore"):
-        x = walking.ask()
-    f, g = problem.evaluate(x, members)
-    progress.nfev[members] += 1
-    with np.errstate(all="ignore"):
-        f, norm, moved, stuck = walking.tell(x, f, g)
-        done = moved & (walking_norm(walking, norm, f) <= limits.gtol)
-    _remember(progress, members, x, f, g, norm, done, walking)
-    progress.nit[members] += moved
-    status = np.where(done, CONVERGED, np.where(stuck, STALLED, -1))
-    better = (f < lowest[0, members]) | (norm < lowest[1, members])
-    idle[members] = np.where(better, 0, idle[members] + 1)
-    lowest[0, members] = np.fmin(f, lowest[0, members])
-    lowest[1, members] = np.fmin(norm, lowest[1, members])
-    going = status < 0
-    status[going & (idle[members] >= limits.patience)] = STALLED
-    status[going & (progress.nit[members] >= limits.maxiter)] = MAXITER
-    status[going & (progress.nfev[members] >= limits.maxfun)] = MAXFUN
-    if callback is not None and moved.any() and callback(progress):
-        status[status < 0] = CALLBACK
-    if (status >= 0).any():
-        progress.status[members] = status
-        rows = np.flatnonzero(status < 0)
-        progress.members = members[rows]
-        if len(rows):
-            walking.keep(rows)
-
-
-def walking_norm(walking: Any, norm: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """The gradient's largest entry where the walk now stands: at the trial, or at a lower point seen before."""
-    if (walking.f == f).all():
-        return norm
-    (standing,) = host(largest(walking.g))
-    return np.where(walking.f == f, norm, standing)
-
-
-def _remember(
-    progress: Progress, members: np.ndarray, x: Array, f: Any, g: Array, norm: np.ndarray, done: Any, walking: Any
-) -> None:
+def _remember(progress: Progress, told: Told, which: np.ndarray) -> None:
     """Keep the best: the lowest value; of a problem that has converged, the point that passed the test."""
-    best = np.isfinite(norm) & np.isfinite(f) & (f < progress.fun[members])
-    if best.all() and not done.any() and len(members) == len(progress.fun):
-        progress.x, progress.fun, progress.grad, progress.norm = x, f, g, norm
-        return
-    for rows, points, values, grads in ((best & ~done, x, f, g), (done, walking.x, walking.f, walking.g)):
-        chosen = np.flatnonzero(rows)
-        if len(chosen):
-            to = members[chosen]
-            progress.x, progress.grad = _own(progress.x), _own(progress.grad)
-            progress.x[to], progress.grad[to] = points[chosen], grads[chosen]
-            progress.fun = progress.fun.copy()
-            progress.norm = progress.norm.copy()
-            progress.fun[to] = values[chosen]
-            (progress.norm[to],) = host(largest(grads[chosen]))
-
-
-def _own(x: Array) -> Array:
-    return x.copy() if isinstance(x, np.ndarray) else x.clone()
+    if which.all() and len(which) == len(progress.fun):
+        progress.x, progress.fun, progress.grad, progress.norm = told.x, told.f, told.g, told.norm
+    elif which.any():
+        rows = np.flatnonzero(which)
+        to = progress.members[rows]
+        progress.x = replaced(progress.x, to, told.x[rows])
+        progress.grad = replaced(progress.grad, to, told.g[rows])
+        progress.fun = replaced(progress.fun, to, told.f[rows])
+        progress.norm = replaced(progress.norm, to, told.norm[rows])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.minimize.arrays import Array, Line, beside, dot, epsilon, host, largest, replaced
+from thalweg.minimize.arrays import Array, Line, Told, beside, dot, epsilon, host, largest, replaced
 
 Rows = Any  # slice(None) or the numbers of some rows
 
@@ -56,6 +56,8 @@ class LineWalk:
         self.memory = direction.start(g)
         self.d, self.step = -g, np.ones(len(f))
         self.slope = np.zeros(len(f))
+        self.refining: list[Any] = [None] * len(f)
+        self.lowest: list[Any] = [None] * len(f)
         self.plain = np.ones(len(f), dtype=bool)  # the direction is -g, with nothing left to forget
         if direction.hessian:
             self.memory["H"] = hessian(x, slice(None))
@@ -64,49 +66,41 @@ class LineWalk:
         (self.slope,) = host(dot(self.d, g))
         lost = ~(self.slope < 0)
         if lost.any():
-            self._forget(np.flatnonzero(lost))
+            self.forget(np.flatnonzero(lost))
         if not direction.hessian:
             self.step = first(x, f, g)
-        self.refining: list[Any] = [None] * len(f)
-        self.lowest: list[Any] = [None] * len(f)
 
     def ask(self) -> Array:
         """The trial points, (B, n)."""
         return self.x + beside(self.step, self.x) * self.d
 
-    def tell(self, x: Array, f: Array, g: Array) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Take in what was found at the trial points.
-
-        Returns:
-            The values and the gradients' largest entries at the trials, which problems moved (to where
-            `x`, `f`, `g` of this walk now are), and which can get no further: (B,) each, on the host.
-        """
+    def tell(self, x: Array, f: Array, g: Array) -> Told:
+        """Take in what was found at the trial points."""
         f, slope, norm = host(f, dot(g, self.d), largest(g))
         at = Line(self.f, self.slope, self.noise_unit * self.mean)
-        good = self.search.accept(at, self.step, f, slope) & np.isfinite(norm)
+        good = self.search.accept(at, self.step, f, slope) & (norm < np.inf)
         stuck = np.zeros(len(f), dtype=bool)
         if good.all():
             self._turn(slice(None), x, f, g)
-            return f, norm, good, stuck
-        seen, f = f, f.copy()
-        norm = np.where(np.isfinite(f), norm, np.nan)
+            return Told(x, f, g, norm, good, stuck)
+        f = np.where(np.isfinite(f) & np.isfinite(norm), f, np.inf)
         for i in np.flatnonzero(~good):
-            finite = np.isfinite(norm[i])
-            if finite and f[i] < (self.lowest[i][0] if self.lowest[i] else self.f[i]):
-                self.lowest[i] = (f[i], x[i], g[i])
-            if self._next(i, at, float(f[i]), float(slope[i]) if finite else np.nan):
+            if f[i] < (self.lowest[i][0] if self.lowest[i] else self.f[i]):
+                self.lowest[i] = (f[i], x[i], g[i], norm[i])
+            still = not (x[i] != self.x[i]).any()  # the step is too short to change a single number
+            if not still and self._next(i, at, float(f[i]), float(slope[i])):
                 continue
             self.refining[i] = None
             if self.lowest[i] is not None:  # the search failed, and yet there is a lower point: go there
+                f[i], norm[i], good[i] = self.lowest[i][0], self.lowest[i][3], True
                 x, g = replaced(x, i, self.lowest[i][1]), replaced(g, i, self.lowest[i][2])
-                f[i], good[i] = self.lowest[i][0], True
             elif not self.plain[i]:
-                self._forget(np.array([i]))
+                self.forget(np.array([i]))
             else:
                 stuck[i] = True
         if good.any():
             self._turn(slice(None) if good.all() else np.flatnonzero(good), x, f, g)
-        return seen, norm, good, stuck
+        return Told(x, f, g, norm, good, stuck)
 
     def keep(self, rows: np.ndarray) -> None:
         """Go on with these problems only."""
@@ -135,12 +129,12 @@ class LineWalk:
         x, f, g = (x, f, g) if every else (x[rows], f[rows], g[rows])
         d, step, slope = self.d[rows], self.step[rows], self.slope[rows]
         s = x - self.x[rows]
-        memory = {name: value[rows] for name, value in self.memory.items()}
+        memory = dict(self.memory) if every else {name: value[rows] for name, value in self.memory.items()}
         if self.direction.hessian:
             memory["H"] = self.hessian(x, rows)
         memory, d = self.direction.turn(memory, s, g - self.g[rows], g, d)
         new_slope, dd, gg, ss = host(dot(d, g), dot(d, d), dot(g, g), dot(s, s))
-        lost = ~((new_slope < 0) & (new_slope * new_slope > 1e-30 * dd * gg) & (dd < np.inf))
+        lost = ~((new_slope * abs(new_slope) < -1e-30 * dd * gg) & (dd < np.inf))
         weight = 1 + 0.7 * self.weight[rows]
         mean = self.mean[rows] + (abs(f) - self.mean[rows]) / weight
         if self.direction.unit:
@@ -164,9 +158,9 @@ class LineWalk:
             which = np.flatnonzero(lost)
             with np.errstate(all="ignore"):
                 length = np.sqrt(ss[which] / gg[which])
-            self._forget(which if every else rows[which], length)
+            self.forget(which if every else rows[which], length)
 
-    def _forget(self, rows: np.ndarray, step: Any = None) -> None:
+    def forget(self, rows: np.ndarray, step: Any = None) -> None:
         """Start anew along -g, at first as far as the last step went."""
         g = self.g[rows]
         (gg,) = host(dot(g, g))
@@ -181,3 +175,5 @@ class LineWalk:
         self.d = replaced(self.d, rows, -g)
         self.slope, self.step = self.slope.copy(), self.step.copy()
         self.slope[rows], self.step[rows], self.plain[rows] = -gg, step, True
+        for i in rows:
+            self.refining[i] = self.lowest[i] = None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.minimize.arrays import Array, dot, epsilon, host, largest, namespace, replaced
+from thalweg.minimize.arrays import Array, Told, dot, epsilon, host, largest, namespace, replaced
 
 Rows = Any
 
@@ -39,15 +39,14 @@ class TrustWalk:
         self.foretold, self.slope, self.length = foretold, slope, np.sqrt(length)
         return self.trial
 
-    def tell(self, x: Array, f: Array, g: Array) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Take in what was found at the trial points; returns as `LineWalk.tell` does."""
-        xx = dot(self.x, self.x)
-        f, norm, xx = host(f, largest(g), xx)
-        at_trial = np.where(np.isfinite(norm), f, np.nan)
-        verdict = self.judge(self.f, at_trial, self.foretold, self.slope, self.length, self.radius, self.eps)
+    def tell(self, x: Array, f: Array, g: Array) -> Told:
+        """Take in what was found at the trial points."""
+        f, norm, size = host(f, largest(g), dot(self.x, self.x) ** 0.5)
+        f = np.where(np.isfinite(f) & np.isfinite(norm), f, np.inf)
+        verdict = self.judge(self.f, f, self.foretold, self.slope, self.length, self.radius, self.eps)
         moved, self.radius = verdict.accepted, verdict.radius
-        # No number lies between this point and any the radius would still allow.
-        stuck = ~moved & ~(self.radius > self.eps * np.sqrt(xx)) | ~(self.foretold > 0)
+        # No number lies between this point and any that the radius would still allow.
+        stuck = ~moved & (~(self.radius > self.eps * size) | ~(self.foretold > 0))
         if moved.all():
             self.x, self.f, self.g = x, f, g
             self.model.take(slice(None), x, g)
@@ -56,7 +55,10 @@ class TrustWalk:
             self.x, self.g = replaced(self.x, rows, x[rows]), replaced(self.g, rows, g[rows])
             self.f = np.where(moved, f, self.f)
             self.model.take(rows, self.x[rows], self.g[rows])
-        return f, norm, moved, stuck & ~moved
+        return Told(x, f, g, norm, moved, stuck)
+
+    def forget(self, rows: np.ndarray) -> None:
+        """Nothing is remembered from one point to the next."""
 
     def keep(self, rows: np.ndarray) -> None:
         """Go on with these problems only."""

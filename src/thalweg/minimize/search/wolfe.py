@@ -38,7 +38,7 @@ def cubic_minimum(a: float, fa: float, sa: float, b: float, fb: float, sb: float
     return b - width * (sb + root - m) / below if below else math.nan
 
 
-def wolfe(c1: float = 1e-4, c2: float = 0.9, strong: bool = True, trials: int = 40) -> Search:
+def wolfe(c1: float = 1e-4, c2: float = 0.5, strong: bool = True, trials: int = 40) -> Search:
     """The search with constants `c1` and `c2`, at most `trials` further steps."""
 
     def accept(at: Line, step: Any, f: Any, slope: Any) -> Any:
@@ -97,8 +97,8 @@ card = MethodCard(
     intuition="Far enough that the slope has flattened, not so far that the value stops falling.",
     strengths=["few evaluations", "makes s'y positive, so that BFGS stays sound", "works down to the last digit"],
     weaknesses=["needs the gradient at every trial"],
-    when="BFGS and L-BFGS with c2 = 0.9, conjugate gradients with c2 = 0.1.",
+    when="BFGS and L-BFGS with c2 = 0.5, conjugate gradients with c2 = 0.2.",
     when_not="A noisy function.",
 )
-strong_wolfe = wolfe()
-sharp_wolfe = wolfe(c2=0.1)
+medium_wolfe = wolfe()
+sharp_wolfe = wolfe(c2=0.2)

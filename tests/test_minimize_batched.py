@@ -1,0 +1,136 @@
+"""Many problems at once: each goes as it would alone, the finished cost nothing, a failing one harms nobody."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import thalweg as tw
+from thalweg.minimize import METHODS
+
+EVERY = sorted(METHODS)
+
+
+def valley(x):
+    """Rosenbrock's, of any number of unknowns."""
+    return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+
+
+def starts(count, n=3):
+    return torch.randn(count, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_every_member_behaves_as_alone(method):
+    x0 = starts(64)
+    batch = tw.minimize(valley, x0, method=method, batched=True)
+    assert batch.success.all()
+    assert batch.x.shape == batch.grad.shape == (64, 3)
+    for i in range(64):
+        alone = tw.minimize(valley, x0[i], method=method)
+        assert (int(batch.nit[i]), int(batch.nfev[i])) == (alone.nit, alone.nfev)
+        assert (int(batch.nhev[i]), int(batch.nhvp[i])) == pytest.approx((alone.nhev, alone.nhvp), abs=3)
+        torch.testing.assert_close(batch.x[i], alone.x, rtol=1e-7, atol=1e-9)
+        assert batch.message[i] == alone.message
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_a_failing_member_harms_nobody(method):
+    x0 = starts(6)
+    reference = tw.minimize(valley, x0, method=method, batched=True)
+
+    def troubled(x, kind):
+        value = valley(x)
+        value = torch.where(kind == 1, torch.nan * value, value)  # never finite
+        return torch.where(kind == 2, -torch.exp(x.sum()), value)  # falls for ever
+
+    kind = torch.tensor([0, 1, 0, 2, 0, 0])
+    result = tw.minimize(troubled, x0, args=(kind,), method=method, batched=True, options={"maxiter": 500})
+    good = kind == 0
+    assert result.success[good].all()
+    assert not result.success[~good].any()
+    torch.testing.assert_close(result.x[good], reference.x[good], rtol=1e-7, atol=1e-9)
+    assert torch.equal(result.nit[good], reference.nit[good])
+    assert "not finite at x0" in result.message[1]
+    assert torch.equal(result.x[1], x0[1])
+
+
+def test_the_finished_are_evaluated_no_more():
+    sizes = []
+
+    def fun(x, scale):
+        sizes.append(len(x))
+        return (scale[:, None] * (x - 1) ** 2 * torch.tensor([1.0, 50.0])).sum(-1) + (x**4).sum(-1) * (scale > 1)
+
+    scale = torch.tensor([1.0] * 10 + [3.0, 7.0], dtype=torch.float64)
+    result = tw.minimize(fun, torch.zeros(12, 2, dtype=torch.float64), (scale,), batched=True, vectorized=True)
+    assert result.success.all()
+    assert sizes[0] == 12
+    assert sizes[-1] < 12
+    assert sum(sizes) == int(result.nfev.sum())
+
+
+def test_numpy_one_by_one_or_all_at_once():
+    rng = np.random.default_rng(0)
+    target, x0 = rng.standard_normal((5, 4)), np.zeros((5, 4))
+    weights = np.array([1.0, 3.0, 10.0, 40.0])
+
+    def one(x, target):
+        return (weights * (x - target) ** 2).sum() + ((x - target) ** 4).sum(), (
+            2 * weights * (x - target) + 4 * (x - target) ** 3
+        )
+
+    def all_at_once(x, target):
+        return (weights * (x - target) ** 2).sum(-1) + ((x - target) ** 4).sum(-1), (
+            2 * weights * (x - target) + 4 * (x - target) ** 3
+        )
+
+    first = tw.minimize(one, x0, (target,), jac=True, batched=True)
+    second = tw.minimize(all_at_once, x0, (target,), jac=True, batched=True, vectorized=True)
+    for result in (first, second):
+        assert isinstance(result.x, np.ndarray)
+        assert result.success.all()
+        np.testing.assert_allclose(result.x, target, atol=1e-5)
+    np.testing.assert_array_equal(first.nit, second.nit)
+
+
+@pytest.mark.parametrize("method", ["newton", "newton-cg", "newton-line", "lbfgs"])
+def test_vectorized_is_the_same_as_vmap(method):
+    x0 = starts(8)
+
+    def many(x):
+        return (100 * (x[:, 1:] - x[:, :-1] ** 2) ** 2 + (1 - x[:, :-1]) ** 2).sum(-1)
+
+    first = tw.minimize(valley, x0, method=method, batched=True)
+    second = tw.minimize(many, x0, method=method, batched=True, vectorized=True)
+    torch.testing.assert_close(first.x, second.x, rtol=1e-7, atol=1e-9)
+    assert torch.equal(first.nit, second.nit)
+
+
+def test_a_pytree_with_a_leading_axis():
+    x = torch.linspace(0, 2, 20, dtype=torch.float64)
+    rates = torch.tensor([0.3, 0.7, 1.1], dtype=torch.float64)
+    y = 2 * torch.exp(-rates[:, None] * x)
+
+    def loss(p, y):
+        return (p["a"] * torch.exp(-p["rate"] * x) - y).square().sum()
+
+    start = {"a": torch.ones(3, dtype=torch.float64), "rate": torch.zeros(3, dtype=torch.float64) + 0.5}
+    fit = tw.minimize(loss, start, (y,), batched=True)
+    assert fit.success.all()
+    torch.testing.assert_close(fit.x["rate"], rates, rtol=1e-5, atol=1e-5)
+    assert fit.fun.shape == (3,)
+
+
+def test_float32_batches():
+    result = tw.minimize(lambda x: ((x - 2) ** 2).sum(), torch.zeros(4, 3), batched=True, tol=1e-3)
+    assert result.success.all()
+    assert result.x.dtype == torch.float32
+
+
+def test_refusals_of_batches():
+    with pytest.raises(ValueError, match="leading axis"):
+        tw.minimize(valley, torch.tensor(1.0, dtype=torch.float64), batched=True)
+    with pytest.raises(ValueError, match="args"):
+        tw.minimize(lambda x, y: (x - y).square().sum(), starts(4), (torch.ones(3, 3),), batched=True)
