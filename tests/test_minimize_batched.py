@@ -30,7 +30,7 @@ def test_every_member_behaves_as_alone(method):
     for i in range(64):
         alone = tw.minimize(valley, x0[i], method=method)
         assert (int(batch.nit[i]), int(batch.nfev[i])) == (alone.nit, alone.nfev)
-        assert (int(batch.nhev[i]), int(batch.nhvp[i])) == pytest.approx((alone.nhev, alone.nhvp), abs=3)
+        assert (int(batch.nhev[i]), int(batch.nhvp[i])) == (alone.nhev, alone.nhvp)
         torch.testing.assert_close(batch.x[i], alone.x, rtol=1e-7, atol=1e-9)
         assert batch.message[i] == alone.message
 
@@ -41,9 +41,8 @@ def test_a_failing_member_harms_nobody(method):
     reference = tw.minimize(valley, x0, method=method, batched=True)
 
     def troubled(x, kind):
-        value = valley(x)
-        value = torch.where(kind == 1, torch.nan * value, value)  # never finite
-        return torch.where(kind == 2, -torch.exp(x.sum()), value)  # falls for ever
+        value = valley(x) + torch.where(kind == 1, torch.nan, 0.0)  # never finite
+        return torch.where(kind == 2, -x.sum(), value)  # falls for ever
 
     kind = torch.tensor([0, 1, 0, 2, 0, 0])
     result = tw.minimize(troubled, x0, args=(kind,), method=method, batched=True, options={"maxiter": 500})

@@ -233,7 +233,7 @@ def test_steihaug_solves_newtons_equation_stops_at_the_boundary_and_follows_nega
     answer = None
     while True:
         try:
-            v = asking.send(answer)
+            v, _ = asking.send(answer)
         except StopIteration as end:
             s, foretold = end.value
             break

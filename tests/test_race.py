@@ -116,7 +116,7 @@ def test_endings_say_what_happened():
     stuck = race("double_well", "sgd", lr=0.01, steps=3000).runs[0]
     assert stuck.ending == "stopped elsewhere"
     assert stuck.trajectory["x"][-1] == pytest.approx(0.96, abs=0.01)
-    assert race("lambda x: x**2", "sgd", lr=0.4, steps=50).runs[0].ending == "stopped at a minimum"
+    assert race("lambda x: x**2", "sgd", lr=0.4, steps=50).runs[0].ending == "stopped where it is flat"
 
 
 def test_momentum_passes_the_dents_in_which_gradient_descent_stops():
@@ -158,6 +158,7 @@ def test_start_and_domain():
         ({"lrs": 1}, "lrs is 1"),
         ({"decay": "log"}, "decay is 'log'"),
         ({"start": (1.0,)}, "needs 2 numbers"),
+        ({"landscape": "lambda x: log(x)"}, "is nan; begin where it is a number"),
         ({"start": (1.0, math.nan)}, "needs 2 numbers"),
         ({"domain": ((1, 0), (0, 1))}, "needs 2 intervals"),
         ({"landscape": "double_well", "rotate": 45}, "cannot be turned"),
@@ -228,6 +229,11 @@ def test_csv_and_json_hold_every_number(done, tmp_path):
     assert len(lines) == 1 + 3 * 61
     last = dict(zip(lines[0].split(","), lines[-1].split(","), strict=True))
     assert float(last["x"]) == done["adam"].trajectory["x"][-1]
+
+
+def test_csv_of_a_minimizer_leaves_its_rates_empty(tmp_path):
+    lines = race("bowl", "sgd, bfgs", lr=0.1, steps=3).save(tmp_path / "race.csv").read_text().splitlines()
+    assert any(line.startswith("bfgs,,") and line.endswith(",,") for line in lines)
 
 
 def test_json_stays_strict_when_a_walk_diverges(tmp_path):

@@ -60,6 +60,7 @@ class Arguments:
         signature: of the rule as it runs.
         namesake: in torch.optim; without one, its name is empty.
         conventions: arguments that the namesake does not have, with their defaults.
+        switches: numbers on which it depends whether a slot is kept.
     """
 
     def __init__(self, title: str, rule: Rule, card: Card | None):
@@ -69,6 +70,7 @@ class Arguments:
         spelled = door_arguments(rule, self.signature.defaults)
         self.betas = sorted(name for name in self.signature.numbers if re.fullmatch(r"beta\d", name))
         self.betas = self.betas if "betas" in spelled else []
+        self.switches = [slot.when for slot in self.signature.slots.values() if slot.when in self.signature.numbers]
         self.plain = {name: value for name, value in self.signature.defaults.items() if name not in self.betas}
         self.conventions: dict[str, Any] = {}
         if self.namesake.name:

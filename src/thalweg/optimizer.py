@@ -11,6 +11,7 @@ import inspect
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from operator import is_
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -34,8 +35,8 @@ class _Prepared(NamedTuple):
 
     plan: Plan
     params: list[int]  # ids
-    states: list[dict[str, Any] | None]
-    switches: dict[str, Any]  # flags, and whether the numbers that slots depend on are on
+    states: list[dict[str, Any]]  # of every parameter of the optimizer
+    switches: list[Any]  # flags, and whether the numbers that slots depend on are on
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -144,28 +145,30 @@ class Optimizer(torch.optim.Optimizer):
         prepared = self._plans.get(index)
         if prepared is None:
             return False
-        params, states = group["params"], self.state
+        params = group["params"]
         gradients = [p.grad for p in params]
         if [id(p) for p in params] != prepared.params or any([g is None for g in gradients]):
             return False
-        if not all([states.get(p) is state for p, state in zip(params, prepared.states, strict=True)]):
+        if len(self.state) != len(prepared.states) or not all(map(is_, self.state.values(), prepared.states)):
             return False
         hyper = self.arguments.read(group)
         if self._switches(hyper, group) != prepared.switches:
             return False
-        numbers = {n: v if type(v) is float else plain(v) for n, v in hyper.items() if n in prepared.plan.numbers}
-        if not prepared.plan.run(params, gradients, numbers, LATER):
+        if torch.Tensor in map(type, hyper.values()):
+            hyper = {name: plain(v) if isinstance(v, torch.Tensor) else v for name, v in hyper.items()}
+        if not prepared.plan.run(params, gradients, hyper, LATER):
             return False
         torch.autograd.graph.increment_version(params)
         return True
 
-    def _switches(self, hyper: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, Any]:
-        """What a step's shape depends on: flags, the slots that are kept, the direction."""
-        signature = self.arguments.signature
-        found = {name: hyper[name] for name in signature.flags}
-        found.update({slot.when: is_on(hyper[slot.when]) for slot in signature.slots.values() if slot.when})
-        found["maximize"] = group.get("maximize", False)
-        return found
+    def _switches(self, hyper: Mapping[str, Any], group: Mapping[str, Any]) -> list[Any]:
+        """What a step's shape depends on: the direction, flags, and the slots that are kept."""
+        arguments = self.arguments
+        return [
+            group.get("maximize", False),
+            *[hyper[name] for name in arguments.signature.flags],
+            *[is_on(hyper[name]) for name in arguments.switches],
+        ]
 
     def _step_group(self, index: int, group: dict[str, Any]) -> None:
         self._plans.pop(index, None)
@@ -207,7 +210,8 @@ class Optimizer(torch.optim.Optimizer):
         if any(key not in state for state in found for key in keys.values()) or not Plan.fits(graph, cells):
             return
         plan = Plan(graph, cells, found, keys)
-        self._plans[index] = _Prepared(plan, [id(p) for p in params], states, self._switches(hyper, group))
+        known = list(self.state.values())
+        self._plans[index] = _Prepared(plan, [id(p) for p in params], known, self._switches(hyper, group))
 
     def _spelled(self, slot: str) -> str:
         """A slot's key in the state: torch's name for it, where torch has one."""

@@ -214,7 +214,8 @@ def _ground(axes: Axes, race: Race, theme: Theme) -> None:
     """The contours: at quantiles of the heights, so that every landscape shows its shape."""
     (x, y), heights = race.heights
     z = np.where(np.isfinite(heights.numpy()), heights.numpy(), np.nan)
-    levels = np.unique(np.nanquantile(z, np.linspace(0, 1, LEVELS + 1) ** 1.5))
+    known = z[np.isfinite(z)]
+    levels = np.unique(np.quantile(known, np.linspace(0, 1, LEVELS + 1) ** 1.5)) if len(known) else known
     if len(levels) > 2:
         shades = LinearSegmentedColormap.from_list("ground", [theme.low, theme.high])
         colours = [shades(i / (len(levels) - 2)) for i in range(len(levels) - 1)]

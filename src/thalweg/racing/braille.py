@@ -145,7 +145,7 @@ def _losses(race: Race, wide: int, tall: int) -> Text:
 
 def terminal_map(rates: RateMap) -> Text:
     """The rates as blocks, the faster the fuller; blank where the walk diverges, a star at the fastest."""
-    digits = np.log(rates.digits.numpy())
+    digits = np.log(rates.digits.numpy().clip(min=1e-2))
     low = float(digits.min()) if np.isfinite(digits).any() else 0.0
     made = require("rich.text").Text(no_wrap=True)
     best = divmod(int(rates.rates.argmin()), len(rates.x.values))

@@ -71,6 +71,8 @@ def table(race: Race) -> str:
         for i, step in enumerate(run.trajectory.steps):
             cells: dict[str, Any] = {"optimizer": run.name, "lr": run.lr, "step": step}
             for name in names:
+                if name not in run.trajectory.values:  # a minimizer has no rate
+                    continue
                 cells |= _cells(name, plain(run.trajectory[name][i]))
             titles |= dict.fromkeys(cells)
             rows.append([cells])

@@ -69,7 +69,7 @@ class Run:
         return self.ending == "diverged"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Race:
     """What `race` returns: the data of every walk; pictures are made from it when they are asked for."""
 
@@ -124,6 +124,8 @@ class Race:
         ]
         if any(run.lr is None for run in self.runs):
             parts.append("a minimizer makes at most as many evaluations")
+            if self.landscape.sample is not None:
+                parts[-1] += ", of all rows instead of batches"
         return "; ".join(parts) + "."
 
     def description(self) -> str:
@@ -145,6 +147,8 @@ class Race:
         rows = [("optimizer", "lr", "loss reached", "ending"), *(row(run) for run in self.runs)]
         wide = [max(len(each[i]) for each in rows) for i in range(3)]
         return "\n".join(f"{a:<{wide[0]}}  {b:<{wide[1]}}  {c:<{wide[2]}}  {d}".rstrip() for a, b, c, d in rows)
+
+    __repr__ = table
 
     def data(self) -> dict[str, Any]:
         """Everything, as JSON can hold it: what is not finite is None."""
@@ -265,6 +269,9 @@ def placed(
             count = len(landscape.domain)
             raise ValueError(f"domain is {domain}; {landscape.name} needs {count} intervals (low, high).")
         landscape = replace(landscape, domain=tuple((float(low), float(high)) for low, high in domain))
+    loss = float(landscape.value(landscape.point()))
+    if not math.isfinite(loss):
+        raise ValueError(f"start is {_shown(landscape)}, where {landscape.name} is {loss}; begin where it is a number.")
     return landscape
 
 
@@ -386,7 +393,7 @@ def _ending(losses: Tensor, slopes: Tensor, place: Landscape, reached: float) ->
         if after < len(losses):
             return "reached the minimum", after
     if place.sample is None and slopes[-1] <= FLAT * slopes.max():
-        return ("stopped at a minimum" if place.lowest is None else "stopped elsewhere"), None
+        return ("stopped where it is flat" if place.lowest is None else "stopped elsewhere"), None
     return "still on its way", None
 
 

@@ -53,7 +53,7 @@ class Axis:
     values: list[float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RateMap:
     """What `map` returns.
 
@@ -98,6 +98,8 @@ class RateMap:
             f"decimal digit (the {self.measured} shrinks by {best['rate']:.4g} each step). It converges on "
             f"{stable:.0%} of the map. Measured late in {self.steps} steps."
         )
+
+    __repr__ = description
 
     def data(self) -> dict[str, Any]:
         """Everything, as JSON can hold it."""

@@ -2,7 +2,7 @@
 
 Conjugate gradients on H s = -g, stopped early where the accuracy is enough, at the boundary where the step
 gets too long, and along a direction of negative curvature where one is found. The generator asks for its
-products: ``Hd = yield d``.
+products: ``Hd = yield d, going`` with going False where none is needed any more.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def steihaug(g: Any, radius: Any, tolerance: Any, most: int) -> Generator[Any, A
     for _ in range(most):
         if not going.any():
             break
-        Hd = yield d
+        Hd = yield d, going
         bend = dot(d, Hd)
         sound = bend > 0
         alpha = rr / xp.where(sound, bend, 1)

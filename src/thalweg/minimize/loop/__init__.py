@@ -116,12 +116,12 @@ def run(
             f, g = problem.evaluate(x, members)
             with np.errstate(all="ignore"):
                 told = walking.tell(x, f, g)
-            at = slice(None) if len(members) == count else members
+            at, moved = slice(None) if len(members) == count else members, told.moved
             progress.nfev[at] += 1
             progress.nit[at] += told.moved
             done = told.moved & (told.norm <= limits.gtol)
             low = lowest[:, at]
-            idle[at] = np.where((told.f < low[0]) | (told.norm < low[1]), 0, idle[at] + 1)
+            idle[at] = np.where((told.f < low[0]) | (told.norm < low[1]), 0, idle[at] + told.moved)
             low = lowest[:, at] = np.fmin((told.f, told.norm), low)
             same = told.f <= low[0] + rounding * abs(low[0])  # of values that differ by rounding, the flattest
             better = (told.f < progress.fun[at] - rounding * abs(low[0])) | (same & (told.norm < progress.norm[at]))
@@ -140,8 +140,8 @@ def run(
                 progress.members = members[rows]
                 if len(rows):
                     walking.keep(rows)
-                at = progress.members
-            tired = np.flatnonzero((idle[at] > 0) & (idle[at] % tiring == 0))
+                at, moved = progress.members, moved[rows]
+            tired = np.flatnonzero(moved & (idle[at] > 0) & (idle[at] % tiring == 0))
             if len(tired) and len(progress.members):
                 with np.errstate(all="ignore"):
                     walking.forget(tired)  # perhaps what was learned no longer holds here

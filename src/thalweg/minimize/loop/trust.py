@@ -146,10 +146,14 @@ class ProductModel:
         answer = None
         while True:
             try:
-                v = asking.send(answer)
+                v, going = asking.send(answer)
             except StopIteration as end:
                 return end.value
-            answer = self.product(self.x, v, slice(None))
+            if going.all():
+                answer = self.product(self.x, v, slice(None))
+            else:
+                rows = np.flatnonzero(host(going)[0])
+                answer = replaced(0 * v, rows, self.product(self.x[rows], v[rows], rows))
 
     def take(self, rows: Rows, x: Array, g: Array) -> None:
         """Those that moved stand elsewhere now."""
