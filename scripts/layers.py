@@ -40,7 +40,6 @@ CORE = {"torch", "numpy", PACKAGE}  # what a bare installation has, besides Pyth
 # Loops that are closed by an import inside a function, on purpose: (importer, imported) and why.
 KNOWN_LOOPS: dict[tuple[str, str], str] = {
     ("engine.graph", "engine.readable"): "print(graph) calls its printer, which needs the graph's words",
-    ("lab.task", "workloads"): "load_task finds a workload by its name, and a workload is a Task",
 }
 
 

@@ -68,7 +68,7 @@ def test_a_rule_of_the_users_own_competes(thalweg_):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["digitz"], "there is no workload 'digitz'; did you mean 'digits'?"),
+        (["digitz"], "there is no workload 'digitz'. Did you mean 'digits'?"),
         (["nowhere.py"], "there is no file 'nowhere.py'"),
         ([TOY, "--optimizers", "adamw,sdg"], "there is no rule 'sdg'. Did you mean 'sgd'?"),
         ([TOY, "--budget", "quik"], "budget is 'quik'; it must be one of quick, standard, thorough."),

@@ -22,7 +22,9 @@ from torch.utils.data import (
 
 from thalweg import extras
 from thalweg.lab import task as task_module
-from thalweg.lab.task import Task, TaskError, load_task, undisturbed
+from thalweg.lab.loading import load_task
+from thalweg.lab.randomness import undisturbed
+from thalweg.lab.task import Task, TaskError
 
 
 def mse(model, batch):
@@ -54,7 +56,7 @@ def make(**changes):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"mode": "mni"}, r"task 'task': mode is 'mni'; it must be 'min' or 'max'; did you mean 'min'\?"),
+        ({"mode": "mni"}, r"task 'task': mode is 'mni'; it must be 'min' or 'max'. Did you mean 'min'\?"),
         ({"mode": None}, r"mode is None; it must be 'min' or 'max'$"),
         ({"steps": 0}, r"steps is 0; it must be a whole number of training steps, at least 1"),
         ({"steps": 10.0}, r"steps is 10.0"),
@@ -530,7 +532,7 @@ def test_load_task_from_a_file(folder, more, name, steps):
             "",
             r"my_task.py defines no Task; call a Task, or a function that returns one, `task`",
         ),
-        ("best = make()\n", ":bset", r"my_task.py defines no 'bset'; did you mean 'best'\?"),
+        ("best = make()\n", ":bset", r"my_task.py defines no 'bset'. Did you mean 'best'\?"),
         ("best = make()\n", ":", r"my_task.py defines no ''"),
         ("best = 3\n", ":best", r"my_task.py:best is a int; it must be a Task or return one"),
         ("def task(x): pass\n", "", r"my_task.py:task needs arguments"),
@@ -555,7 +557,7 @@ def test_load_task_without_a_file(tmp_path):
 
 def test_load_task_by_name():
     assert load_task("poisson_pinn").name == "poisson_pinn"
-    with pytest.raises(TaskError, match=r"no workload 'digit'; did you mean 'digits'\? The workloads are breast_c"):
+    with pytest.raises(TaskError, match=r"no workload 'digit'. Did you mean 'digits'\? The workloads are breast_c"):
         load_task("digit")
 
 

@@ -130,7 +130,7 @@ def test_second_derivatives_exist(name):
 
 
 def test_a_misspelt_name_is_explained():
-    with pytest.raises(TaskError, match=r"no workload 'shakespear'; did you mean 'shakespeare'\? The .* digits,"):
+    with pytest.raises(TaskError, match=r"no workload 'shakespear'. Did you mean 'shakespeare'\? The .* digits,"):
         workloads.load("shakespear")
 
 

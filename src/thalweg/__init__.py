@@ -16,8 +16,9 @@ from thalweg.signature import Slot
 if TYPE_CHECKING:
     from thalweg.explanation import explain
     from thalweg.lab.compare import compare
+    from thalweg.lab.loading import load_task
     from thalweg.lab.result import Result
-    from thalweg.lab.task import Task, load_task
+    from thalweg.lab.task import Task
     from thalweg.racing.race import race
     from thalweg.racing.rates import map
 
@@ -47,7 +48,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
 _LATER = {
     "explain": "thalweg.explanation",
     "Task": "thalweg.lab.task",
-    "load_task": "thalweg.lab.task",
+    "load_task": "thalweg.lab.loading",
     "compare": "thalweg.lab.compare",
     "Result": "thalweg.lab.result",
     "race": "thalweg.racing.race",

@@ -92,7 +92,7 @@ def _save(done: Any, output: Path, theme: str) -> None:
 
 def _table(done: Any) -> Table:
     from thalweg.racing.braille import colour
-    from thalweg.racing.race import row
+    from thalweg.racing.runs import row
 
     table = Table(box=None, pad_edge=False)
     for title in ("optimizer", "lr", "loss reached", "ending"):

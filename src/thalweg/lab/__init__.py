@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thalweg.lab.compare import compare
+    from thalweg.lab.loading import load_task
     from thalweg.lab.result import Result
-    from thalweg.lab.task import Task, TaskError, load_task
+    from thalweg.lab.task import Task, TaskError
 
 __all__ = ["Result", "Task", "TaskError", "compare", "load_task"]
 
-_HOME = {"compare": "compare", "Result": "result", "Task": "task", "TaskError": "task", "load_task": "task"}
+_HOME = {"compare": "compare", "Result": "result", "Task": "task", "TaskError": "task", "load_task": "loading"}
 
 
 def __getattr__(name: str) -> Any:

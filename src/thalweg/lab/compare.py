@@ -16,11 +16,12 @@ from thalweg.lab.budget import Budget
 from thalweg.lab.candidates import Candidate, candidates
 from thalweg.lab.cost import Cost, cost_of
 from thalweg.lab.events import Event, Finished, Planned, Progress, Stage, silent
+from thalweg.lab.loading import load_task
 from thalweg.lab.pool import Perform, Trainer, one_thread, processes, solo
 from thalweg.lab.protocol import Findings, Plan, judge, protocol
 from thalweg.lab.result import Result
 from thalweg.lab.summary import summary
-from thalweg.lab.task import Task, load_task
+from thalweg.lab.task import Task
 
 
 def compare(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from thalweg.lab.task import Task, undisturbed
+from thalweg.lab.randomness import undisturbed
+from thalweg.lab.task import Task
 from thalweg.lab.train import CURVE_POINTS, Configure, measure
 
 TIMED_STEPS = 10

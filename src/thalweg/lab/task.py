@@ -1,31 +1,27 @@
 """A task: a model, its data, a loss and a metric; all that the lab needs to know about a user's problem.
 
-`Task` holds the functions, `Task.check` explains mistakes before any budget is spent, `load_task` finds a
-task by the name of a workload or in a Python file.
+`Task` holds the functions, and `Task.check` explains mistakes before any budget is spent.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
 import inspect
 import itertools
 import math
 import numbers
 import random
-import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Subset
+
+from thalweg.lab.randomness import streams, undisturbed
+from thalweg.signature import did_you_mean
 
 
 class TaskError(ValueError):
@@ -95,7 +91,8 @@ class Task:
         if not callable(self.metric):
             self._refuse("metric", "a function (model, data) -> float")
         if self.mode not in ("min", "max"):
-            self._refuse("mode", "'min' or 'max'" + did_you_mean(self.mode, ["min", "max"]))
+            near = did_you_mean(str(self.mode), ["min", "max"])
+            self._refuse("mode", f"'min' or 'max'.{near}" if near else "'min' or 'max'")
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
             self._refuse("steps", "a whole number of training steps, at least 1")
 
@@ -132,18 +129,18 @@ class Task:
     def _epochs(self, loader: DataLoader, seed: int) -> Iterator[Any]:
         holders = (loader, loader.sampler, loader.batch_sampler)
         given = {id(g): g for h in holders if isinstance(g := getattr(h, "generator", None), torch.Generator)}
-        streams = _streams(*given.values())
+        drawn_from = streams(*given.values())
         with undisturbed(*given.values()):
             random.seed(seed)
             np.random.seed(seed % 2**32)
             for generator in (torch.default_generator, *given.values()):
                 generator.manual_seed(seed)
-            own = [read() for read, _ in streams]
+            own = [read() for read, _ in drawn_from]
         end = object()
         epoch: Iterator[Any] = iter(())
         while True:
             with undisturbed(*given.values()):
-                for (_, write), state in zip(streams, own, strict=True):
+                for (_, write), state in zip(drawn_from, own, strict=True):
                     write(state)
                 batch = next(epoch, end)
                 if batch is end:
@@ -151,7 +148,7 @@ class Task:
                     batch = next(epoch, end)
                 if batch is end:
                     raise self._wrong("the DataLoader in train gives no batch")
-                own = [read() for read, _ in streams]
+                own = [read() for read, _ in drawn_from]
             yield batch
 
     @cached_property
@@ -240,7 +237,7 @@ class Task:
             raise self._wrong(f"{what} raised {type(error).__name__}: {error}") from error
 
     def _checked_model(self) -> nn.Module:
-        if not _accepts(self.model, 1):
+        if not accepts(self.model, 1):
             raise self._wrong("model does not accept a seed; write it as a function of one, lambda seed: Net()")
         model = self._call("model(0)", self.build, 0)
         if not isinstance(model, nn.Module):
@@ -312,34 +309,6 @@ class Task:
             raise self._wrong(f"metric(model, data) is {value} before the first step; it must be finite")
 
 
-# ---- random streams
-
-
-def _streams(*generators: torch.Generator) -> list[tuple[Callable[[], Any], Callable[[Any], Any]]]:
-    """How to read and to write the state of this process' random streams and of `generators`."""
-    torches = [(g.get_state, g.set_state) for g in (torch.default_generator, *generators)]
-    return [*torches, (np.random.get_state, np.random.set_state), (random.getstate, random.setstate)]
-
-
-@contextmanager
-def undisturbed(*generators: torch.Generator) -> Iterator[None]:
-    """Put the random streams of torch (CPU), NumPy and random, and `generators`, back as they were.
-
-    >>> before = torch.initial_seed()
-    >>> with undisturbed():
-    ...     _ = torch.manual_seed(before + 1)
-    >>> torch.initial_seed() == before
-    True
-    """
-    streams = _streams(*generators)
-    states = [read() for read, _ in streams]
-    try:
-        yield
-    finally:
-        for (_, write), state in zip(streams, states, strict=True):
-            write(state)
-
-
 def _devices() -> list[int]:
     return list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
 
@@ -395,7 +364,8 @@ def _is_empty(batch: Any) -> bool:
     return batch is None
 
 
-def _accepts(function: Callable[..., Any], arguments: int) -> bool:
+def accepts(function: Callable[..., Any], arguments: int) -> bool:
+    """Whether a function can be called with so many positional arguments."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some built-ins have none
@@ -405,97 +375,3 @@ def _accepts(function: Callable[..., Any], arguments: int) -> bool:
     except TypeError:
         return False
     return True
-
-
-# ---- finding tasks
-
-
-def did_you_mean(word: Any, words: list[str]) -> str:
-    """The hint "; did you mean 'x'?" where a word is close to one of `words`, else nothing.
-
-    >>> did_you_mean("mni", ["min", "max"])
-    "; did you mean 'min'?"
-    """
-    close = difflib.get_close_matches(str(word).lower(), words, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def load_task(spec: str) -> Task:
-    """A task by the name of a workload ("digits") or from a Python file ("my_task.py", "my_task.py:name").
-
-    The file holds a `Task` or a function without arguments that returns one. Without a name it is the one
-    called `task`, else the only one there is; functions count if they are annotated `-> Task`. The file runs
-    as a script would, with its folder on `sys.path`. Raises `TaskError` where there is none.
-
-        >>> load_task("digitz")  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        thalweg.lab.task.TaskError: there is no workload 'digitz'; did you mean 'digits'? ...
-    """
-    if match := re.fullmatch(r"(.+\.py)(?::(.*))?", spec):
-        return _from_file(Path(match[1]), match[2])
-    from thalweg import workloads  # a workload imports Task from here
-
-    if spec not in workloads.names() and ("/" in spec or Path(spec).exists()):
-        raise TaskError(f"{spec!r} is not a Python file; a task is a workload's name or a file like my_task.py")
-    return workloads.load(spec)
-
-
-def _from_file(path: Path, name: str | None) -> Task:
-    if not path.is_file():
-        raise TaskError(f"there is no file {str(path)!r}")
-    found = _run(path)
-    if name is None:
-        name = _only(path, found)
-    elif name not in found:
-        hint = did_you_mean(name, [key for key in found if not key.startswith("_")])
-        raise TaskError(f"{path} defines no {name!r}{hint}")
-    task = found[name]
-    if not isinstance(task, Task) and callable(task):
-        if not _accepts(task, 0):
-            raise TaskError(f"{path}:{name} needs arguments; it must be a Task or a function without any")
-        try:
-            task = task()
-        except Exception as error:
-            raise TaskError(f"{path}:{name}() raised {type(error).__name__}: {error}") from error
-    if not isinstance(task, Task):
-        raise TaskError(f"{path}:{name} is a {type(task).__name__}; it must be a Task or return one")
-    return task
-
-
-def _run(path: Path) -> dict[str, Any]:
-    """The names that a file defines. Its module is not kept, so that cloudpickle sends its code by value."""
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    name = f"thalweg_task_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None, path  # a path that ends in .py has one
-    assert spec.loader is not None, path
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up while it runs
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise TaskError(f"running {path} raised {type(error).__name__}: {error}") from error
-    finally:
-        del sys.modules[name]
-    return vars(module)
-
-
-def _only(path: Path, found: dict[str, Any]) -> str:
-    if isinstance(found.get("task"), Task) or inspect.isfunction(found.get("task")):
-        return "task"
-    made = {id(value): key for key, value in found.items() if isinstance(value, Task)}
-    makes = {
-        id(value): key
-        for key, value in found.items()
-        if inspect.isfunction(value)
-        and value.__module__ == found["__name__"]
-        and value.__annotations__.get("return") in (Task, "Task")
-    }
-    names = list((made or makes).values())
-    if len(names) == 1:
-        return names[0]
-    if names:
-        raise TaskError(f"{path} defines several tasks: {', '.join(names)}; choose one, as in {path}:{names[0]}")
-    raise TaskError(f"{path} defines no Task; call a Task, or a function that returns one, `task`")

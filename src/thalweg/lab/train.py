@@ -15,7 +15,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from thalweg.lab.task import Task, undisturbed
+from thalweg.lab.randomness import undisturbed
+from thalweg.lab.task import Task
 
 Half = Literal["selects", "reports"]
 Configure = Callable[[list[nn.Parameter], int], tuple[Any, Any]]

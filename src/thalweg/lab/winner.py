@@ -108,7 +108,7 @@ def _sorted_imports(lines: list[str]) -> str:
 def _task(spec: str | None, folder: Path) -> tuple[str, str]:
     """The imports of winner.py's second half, and the expression that gives the task."""
     torch, train = "import torch", "from thalweg.lab.train import train"
-    load, path = "from thalweg.lab.task import load_task", "from pathlib import Path"
+    load, path = "from thalweg.lab.loading import load_task", "from pathlib import Path"
     if spec is None:
         pickled = f'pickle.loads(Path(__file__).with_name("{TASK_PICKLE}").read_bytes())'
         return f"import pickle\n{path}\n\n{torch}\n\n{train}", pickled

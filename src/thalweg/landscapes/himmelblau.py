@@ -8,7 +8,7 @@ def himmelblau() -> Landscape:
     return Landscape(
         name="himmelblau",
         value=of_coordinates(lambda x, y: (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2),
-        start=(-0.4, -0.6),
+        start=(-0.3, -0.9),
         domain=((-5.0, 5.0), (-5.0, 5.0)),
         minima=(
             (3.0, 2.0),
@@ -19,6 +19,7 @@ def himmelblau() -> Landscape:
         lowest=0.0,
         formula="(x² + y - 11)² + (x + y² - 7)²",
         summary="Four minima of the same depth around a hill.",
-        teaches="From the same start near the hilltop, optimizers end in different minima.",
+        teaches="From the same start near the hilltop, optimizers end in different minima: a rate per coordinate turns "
+        "the first step.",
         source="Himmelblau 1972, Applied Nonlinear Programming",
     )

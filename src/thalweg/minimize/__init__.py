@@ -64,7 +64,7 @@ def minimize(
             Default: "newton" where hess is given, "newton-cg" where hessp is, else "bfgs" up to 500
             unknowns, and "lbfgs" above.
         jac: see fun. Default None: autograd.
-        hess: ``hess(x, *args) -> (n, n)``. Default: autograd.
+        hess: ``hess(x, *args) -> (n, n)``; with `vectorized` (k, n, n). Default: autograd.
         hessp: ``hessp(x, v, *args) -> (n,)``. Default: autograd.
         bounds: refused; there are no constrained methods here.
         tol: the same as ``options["gtol"]``.

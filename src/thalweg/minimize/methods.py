@@ -68,7 +68,7 @@ def newton_cg(n: int) -> Method:
     """Newton with products only."""
 
     def begin(counted: Any, x: Any, f: Any, g: Any) -> TrustWalk:
-        return TrustWalk(ProductModel(trust_cg.steihaug, counted.product), trust_region.judge, x, f, g)
+        return TrustWalk(ProductModel(trust_cg.steihaug, trust_exact, counted.product), trust_region.judge, x, f, g)
 
     return Method("newton-cg", begin, trust_cg.card)
 

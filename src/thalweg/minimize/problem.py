@@ -219,19 +219,38 @@ class Problem:
 
     def hessian(self, x: Array, members: np.ndarray) -> Array:
         """(k, n, n) at the points x (k, n)."""
-        n = x.shape[-1]
         if self.hess is not None:
-            rows = []
+            return self._given_hessian(x, members)
+        points, args = self._torch(x), self._arguments(members)
+        if not self.form.batched:
+            return self._array(hessian(self._value)(points[0])[None])
+        if not self.vectorized:
+            return self._array(torch.func.vmap(hessian(self._pure))(points, *args))
+        leaf = points.detach().requires_grad_()
+        with torch.enable_grad():  # row by row: problem i's gradient depends on its own point alone
+            (grads,) = torch.autograd.grad(
+                self.fun(self.form.tensors(leaf), *args).sum(), leaf, create_graph=True, materialize_grads=True
+            )
+            columns = grads.sum(0)
+            rows = [
+                torch.autograd.grad(column, leaf, retain_graph=True, materialize_grads=True)[0]
+                if column.requires_grad
+                else torch.zeros_like(leaf)
+                for column in columns
+            ]
+        return self._array(torch.stack(rows, 1))
+
+    def _given_hessian(self, x: Array, members: np.ndarray) -> Array:
+        n = x.shape[-1]
+        if self.vectorized:
+            given = [self.hess(self._argument(x), *self._arguments(members))]
+        else:
+            given = []
             for i, member in enumerate(members):
                 args = tuple(arg[member] for arg in self.args) if self.form.batched else self.args
-                H = self.hess(self._argument(x[i]), *args)
-                rows.append(torch.as_tensor(H).detach().reshape(n, n).to(self.form.start))
-            return self._array(torch.stack(rows))
-        if self.form.batched:
-            points, args = self._torch(x), self._arguments(members)
-            pure = self._row if self.vectorized else self._pure
-            return self._array(torch.func.vmap(hessian(pure))(points, *args))
-        return self._array(hessian(self._value)(self._torch(x[0]))[None])
+                given.append(self.hess(self._argument(x[i]), *args))
+        matrices = [torch.as_tensor(H).detach().reshape(-1, n, n).to(self.form.start) for H in given]
+        return self._array(torch.cat(matrices))
 
     def _row(self, x: torch.Tensor, *args: Any) -> torch.Tensor:
         """One problem of a vectorized function."""

@@ -37,7 +37,8 @@ from thalweg.pictures.style import (
 from thalweg.pictures.theme import Theme, find, themed
 
 if TYPE_CHECKING:
-    from thalweg.racing.race import Race, Run
+    from thalweg.racing.race import Race
+    from thalweg.racing.runs import Run
 
 TALL = 4.3  # inches: the map, and the panels beside it
 FAR = 100.0  # widths of the picture: a path is drawn no further, it has long left

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thalweg.lab.task import Task, TaskError, did_you_mean
+from thalweg.lab.task import Task, TaskError
+from thalweg.signature import did_you_mean
 
 
 def names() -> list[str]:
@@ -33,8 +34,9 @@ def load(name: str, **options: Any) -> Task:
     """
     known = names()
     if name not in known:
-        hint = did_you_mean(name, known) or "."
-        raise TaskError(f"there is no workload {name!r}{hint} The workloads are {', '.join(known)}")
+        raise TaskError(
+            f"there is no workload {name!r}.{did_you_mean(name, known)} The workloads are {', '.join(known)}"
+        )
     return importlib.import_module(f"{__name__}.{name}").task(**options)
 
 

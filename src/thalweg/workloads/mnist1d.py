@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.extras import require
-from thalweg.lab.task import Task, undisturbed
+from thalweg.lab.randomness import undisturbed
+from thalweg.lab.task import Task
 from thalweg.workloads import accuracy, cross_entropy, stream
 
 

@@ -41,12 +41,12 @@ class TrustWalk:
 
     def tell(self, x: Array, f: Array, g: Array) -> Told:
         """Take in what was found at the trial points."""
-        f, norm, size = host(f, largest(g), dot(self.x, self.x) ** 0.5)
+        f, norm, size, change = host(f, largest(g), dot(self.x, self.x) ** 0.5, largest(x - self.x))
         f = np.where(np.isfinite(f) & np.isfinite(norm), f, np.inf)
         verdict = self.judge(self.f, f, self.foretold, self.slope, self.length, self.radius, self.eps)
-        moved, self.radius = verdict.accepted, verdict.radius
-        # No number lies between this point and any that the radius would still allow.
-        stuck = ~moved & (~(self.radius > self.eps * size) | ~(self.foretold > 0))
+        moved, self.radius = verdict.accepted & (change > 0), verdict.radius
+        # Stuck where no number lies between this point and the trial, or any that the radius would still allow.
+        stuck = ~moved & (~(self.radius > self.eps * size) | ~(self.foretold > 0) | (change == 0))
         if moved.all():
             self.x, self.f, self.g = x, f, g
             self.model.take(slice(None), x, g)
@@ -81,7 +81,7 @@ class ExactModel:
     def start(self, x: Array, g: Array) -> np.ndarray:
         """Prepare everywhere; the first radii (B,), from the gradient's length and the curvature along it."""
         self.known = self.formula.prepare(self._finite(x, g, slice(None)), g)
-        return first_radius(*host(self.formula.cauchy(self.known), dot(x, x) ** 0.5, dot(g, g) ** 0.5))
+        return first_radius(*host(self.formula.cauchy(self.known), dot(x, x) ** 0.5))
 
     def step(self, g: Array, radius: np.ndarray) -> tuple[Array, Array]:
         """The steps (B, n) and what they promise (B,)."""
@@ -119,55 +119,84 @@ class ExactModel:
 class ProductModel:
     """Steps from products with the Hessian.
 
+    A problem whose last step took more than n products is badly conditioned: its next steps are exact ones, from
+    the whole Hessian, which takes just n.
+
     Args:
         formula: the generator ``steihaug(g, radius, tolerance, most)``, which asks for its products.
+        exact: a module with ``prepare(H, g)`` and ``solve(model, radius)``.
         product: ``product(x, v, rows) -> (len(rows), n)``.
+        largest: no whole Hessian above so many unknowns.
     """
 
-    def __init__(self, formula: Any, product: Callable[[Array, Array, Rows], Array]):
-        self.formula, self.product = formula, product
+    def __init__(self, formula: Any, exact: Any, product: Callable[[Array, Array, Rows], Array], largest: int = 500):
+        self.formula, self.exact, self.product, self.largest = formula, exact, product, largest
 
     def start(self, x: Array, g: Array) -> np.ndarray:
         """The first radii, from the curvature along -g: one product each."""
         self.x = x
+        self.slow = np.zeros(len(x), dtype=bool)
         bend, xx, gg = host(dot(g, self.product(x, g, slice(None))), dot(x, x), dot(g, g))
         self.length0 = np.sqrt(gg)
         with np.errstate(all="ignore"):
             cauchy = np.where(bend > 0, gg**1.5 / bend, np.inf)
-        return first_radius(cauchy, np.sqrt(xx), self.length0)
+        return first_radius(cauchy, np.sqrt(xx))
 
     def step(self, g: Array, radius: np.ndarray) -> tuple[Array, Array]:
         """The steps (B, n) and what they promise (B,)."""
-        (gg,) = host(dot(g, g))
-        length = np.sqrt(gg)
+        steps, foretold = 0 * g, 0 * g[:, 0]
+        for method, which in ((self._truncated, ~self.slow), (self._whole, self.slow)):
+            if which.all():
+                return method(g, radius, slice(None))
+            if which.any():
+                rows = np.flatnonzero(which)
+                some, promise = method(g[rows], radius[rows], rows)
+                steps, foretold = replaced(steps, rows, some), replaced(foretold, rows, promise)
+        return steps, foretold
+
+    def _truncated(self, g: Array, radius: np.ndarray, rows: Rows) -> tuple[Array, Array]:
+        x, (gg,) = self.x[rows], host(dot(g, g))
+        members = np.arange(len(self.x))[rows]
+        length, n = np.sqrt(gg), g.shape[-1]
         with np.errstate(all="ignore"):
-            tolerance = np.minimum(0.1, np.sqrt(length / self.length0)) * length
-        asking = self.formula(g, _like(radius, g), _like(tolerance, g), 2 * g.shape[-1])
-        answer = None
+            tolerance = np.minimum(0.1, np.sqrt(length / self.length0[rows])) * length
+        asking = self.formula(g, _like(radius, g), _like(tolerance, g), 2 * n)
+        answer, count = None, np.zeros(len(members))
         while True:
             try:
                 v, going = asking.send(answer)
             except StopIteration as end:
+                self.slow[members] = (count > n) & (n <= self.largest)
                 return end.value
-            if going.all():
-                answer = self.product(self.x, v, slice(None))
+            go = np.flatnonzero(host(going)[0])
+            count[go] += 1
+            if len(go) == len(members):
+                answer = self.product(x, v, rows)
             else:
-                rows = np.flatnonzero(host(going)[0])
-                answer = replaced(0 * v, rows, self.product(self.x[rows], v[rows], rows))
+                answer = replaced(0 * v, go, self.product(x[go], v[go], members[go]))
+
+    def _whole(self, g: Array, radius: np.ndarray, rows: Rows) -> tuple[Array, Array]:
+        x, n = self.x[rows], g.shape[-1]
+        columns = []
+        for i in range(n):
+            unit = 0 * g
+            unit[:, i] = 1
+            columns.append(self.product(x, unit, rows))
+        H = namespace(g).stack(columns, 1)
+        fine = namespace(g).isfinite(H)
+        H = namespace(g).where(fine, H, 0)
+        return self.exact.solve(self.exact.prepare(H, g), _like(radius, g))
 
     def take(self, rows: Rows, x: Array, g: Array) -> None:
         """Those that moved stand elsewhere now."""
-        if not isinstance(rows, slice):
-            self.x = self.x + 0
-        self.x = x if isinstance(rows, slice) else self.x
-        self.x[rows] = x
+        self.x = x if isinstance(rows, slice) else replaced(self.x, rows, x)
 
     def keep(self, rows: np.ndarray) -> None:
         """Go on with these problems only."""
-        self.x, self.length0 = self.x[rows], self.length0[rows]
+        self.x, self.length0, self.slow = self.x[rows], self.length0[rows], self.slow[rows]
 
 
-def first_radius(cauchy: np.ndarray, size: np.ndarray, length: np.ndarray) -> np.ndarray:
+def first_radius(cauchy: np.ndarray, size: np.ndarray) -> np.ndarray:
     """The distance to the minimum along -g, but between a tenth of |x| and ten times |x|. (B,)."""
     with np.errstate(all="ignore"):
         near = np.where(np.isfinite(cauchy) & (cauchy > 0), cauchy, np.where(size > 0, size, 1.0))
