@@ -23,7 +23,6 @@ HINTS: dict[str, Any] = {
     "differentiable": False,
     "fused": None,
 }
-ENGINES = ("auto", "eager", "cpu")
 
 
 def with_decay(rule: Rule) -> Rule:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,10 @@ from thalweg.claims import CLAIMS
 from thalweg.engine import batched, build, cpu, eager, foreach
 from thalweg.engine.cell import Cell, start
 from thalweg.engine.trace import trace
+from thalweg.engine.walk import STEPS, beginning, gradients, settings_of, walk
 from thalweg.optimizer import door_arguments, optimizer
 from thalweg.signature import Rule, is_on, signature_of
 
-STEPS = 8
 DTYPES = (torch.float64, torch.float32, torch.bfloat16)
 
 
@@ -38,47 +38,6 @@ def expect(holds: Any, sentence: str) -> None:
     """Raise `Broken` with the sentence unless it holds."""
     if not bool(holds):
         raise Broken(sentence)
-
-
-# ---- walking a rule without any optimizer class
-
-
-def settings_of(rule: Rule) -> Iterator[dict[str, Any]]:
-    """Every combination of flags, with the numbers at their defaults and with those at 0 switched on."""
-    signature = signature_of(rule)
-    card = card_of(rule)
-    switched = {name: 0.1 for name, value in signature.numbers.items() if value == 0}
-    for flags in signature.flag_settings():
-        for numbers in ({}, switched) if switched else ({},):
-            hyper = {**signature.defaults, **numbers, **flags}
-            if not (card and card.refuses and card.refuses(hyper)):
-                yield hyper
-
-
-def gradients(shape: tuple[int, ...], steps: int = STEPS, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
-    """A fixed sequence of gradients with sizes from 0.1 to 10."""
-    generator = torch.Generator().manual_seed(7)
-    sizes = torch.logspace(-1, 1, steps, dtype=torch.float64)
-    return [(torch.randn(shape, generator=generator, dtype=torch.float64) * s).to(dtype) for s in sizes]
-
-
-def beginning(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    """A fixed parameter of that shape."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(dtype)
-
-
-def walk(
-    rule: Rule, hyper: dict[str, Any], p: torch.Tensor, grads: list[torch.Tensor], engine=eager, fading: bool = False
-) -> list[Cell]:
-    """The cell after each step, each engine's call given one cell; `fading` lets lr fall on the way."""
-    signature = signature_of(rule)
-    slots = {name: start(slot, p, hyper) for name, slot in signature.kept(hyper).items()}
-    cells = []
-    for t, g in enumerate(grads, 1):
-        now = {**hyper, "lr": hyper["lr"] * 0.8**t} if fading and "lr" in hyper else hyper
-        [(p, slots)] = engine.step(rule, [Cell(p, g, slots, t)], now)
-        cells.append(Cell(p, g, slots, t))
-    return cells
 
 
 def _far(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from operator import is_
 from typing import Any, ClassVar, NamedTuple
@@ -17,13 +15,14 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from thalweg.arguments import ENGINES, HINTS, Arguments, check_tensors, door_arguments, with_decay
+from thalweg.arguments import HINTS, Arguments, check_tensors, door_arguments, with_decay
 from thalweg.card import Card, card_of
-from thalweg.engine import build, cpu, eager, foreach
+from thalweg.engine import cpu, eager, foreach
 from thalweg.engine.cell import Cell, plain, start
+from thalweg.engine.choice import chosen, kernels_can_be_built
 from thalweg.engine.plan import Plan
 from thalweg.engine.trace import trace
-from thalweg.signature import Rule, SlotSpec, check_flag, did_you_mean, is_on, signature_of
+from thalweg.signature import Rule, SlotSpec, did_you_mean, is_on, signature_of
 
 ParamsT = Iterable[torch.Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, torch.Tensor]]
 LATER = 2  # the step number of an optimizer that keeps no count: all that its rule asks is whether it is 1
@@ -82,7 +81,7 @@ class Optimizer(torch.optim.Optimizer):
         given: Any = list(params)
         if not given:
             raise ValueError("params is empty; it must hold at least one tensor.")
-        self.engine = _chosen(engine)
+        self.engine = chosen(engine)
         self._plans: dict[int, _Prepared] = {}
         own = self.arguments.conventions
         # What torch does not have is written down only where it was asked for: groups stay torch's.
@@ -181,7 +180,7 @@ class Optimizer(torch.optim.Optimizer):
             raise ValueError(f"{type(self).__name__} sums over the whole model: put all parameters in one group.")
         kept = self.arguments.signature.kept(hyper)
         taken = [self._take(p, group, hyper, kept) for p in params]
-        compiled = self.engine != "eager" and not group.get("differentiable") and _kernels_can_be_built(self.engine)
+        compiled = self.engine != "eager" and not group.get("differentiable") and kernels_can_be_built(self.engine)
         fused = {i for i, (cell, _) in enumerate(taken) if compiled and cpu.can_run(graph, cell)}
         if graph.model_wide and len(fused) < len(taken):
             fused = set()
@@ -327,30 +326,6 @@ def _advance(self: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
 
 _with_hooks = torch.optim.Optimizer.profile_hook_step(_advance)
 _profiled = torch.autograd._profiler_enabled  # pyright: ignore[reportPrivateImportUsage]
-
-
-def _chosen(engine: str) -> str:
-    """The engine asked for, by the argument or else by ``THALWEG_ENGINE``."""
-    check_flag("engine", engine, ENGINES)
-    if engine == "auto" and "THALWEG_ENGINE" in os.environ:
-        engine = os.environ["THALWEG_ENGINE"]
-        check_flag("THALWEG_ENGINE", engine, ENGINES)
-    if engine == "cpu":
-        build.compiler()
-    return engine
-
-
-@functools.cache
-def _kernels_can_be_built(engine: str) -> bool:
-    """Whether a compiler works here and its libraries can be loaded; if not, say once what to do."""
-    try:
-        build.load('extern "C" int works() { return 1; }')
-    except (build.NoCompiler, OSError) as error:
-        if engine == "cpu":
-            raise
-        warnings.warn(f"steps run eagerly, several times slower than compiled ones: {error}", stacklevel=2)
-        return False
-    return True
 
 
 def _write(target: torch.Tensor, rows: Any, value: torch.Tensor) -> None:
