@@ -19,16 +19,21 @@ if TYPE_CHECKING:
     from thalweg.lab.loading import load_task
     from thalweg.lab.result import Result
     from thalweg.lab.task import Task
+    from thalweg.minimize.optimizers import BFGS, LBFGS, ConjugateGradient, Newton
     from thalweg.racing.race import race
     from thalweg.racing.rates import map
 
 __version__ = "0.1.0"
 __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     *_classes,
+    "BFGS",
     "Bowl",
     "Card",
+    "ConjugateGradient",
+    "LBFGS",
     "Log",
     "Namesake",
+    "Newton",
     "OneMinusLog",
     "Optimizer",
     "Result",
@@ -37,7 +42,6 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "compare",
     "explain",
     "load_task",
-    "map",
     "minimize",
     "optimizer",
     "race",
@@ -46,6 +50,10 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
 
 # The lab is loaded when it is first asked for: it needs more than torch and numpy.
 _LATER = {
+    "BFGS": "thalweg.minimize.optimizers",
+    "ConjugateGradient": "thalweg.minimize.optimizers",
+    "LBFGS": "thalweg.minimize.optimizers",
+    "Newton": "thalweg.minimize.optimizers",
     "explain": "thalweg.explanation",
     "Task": "thalweg.lab.task",
     "load_task": "thalweg.lab.loading",

@@ -68,6 +68,24 @@ def epsilon(x: Array) -> float:
     return float(namespace(x).finfo(x.dtype).eps)
 
 
+def saved(value: Any) -> Any:
+    """An array of a walk as a state_dict keeps it: numbers per problem as a list, which torch does not cast."""
+    if isinstance(value, dict):
+        return {name: saved(one) for name, one in value.items()}
+    if value.ndim == 1:
+        return value.tolist()
+    return torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value.clone()
+
+
+def loaded(value: Any, like: Any) -> Any:
+    """The array again, of the kind of another."""
+    if isinstance(value, dict):
+        return {name: loaded(one, like[name]) for name, one in value.items()}
+    if isinstance(like, np.ndarray):
+        return np.array(value.cpu().numpy() if isinstance(value, torch.Tensor) else value, dtype=like.dtype)
+    return torch.as_tensor(value).to(like) + (0 if like.dtype != torch.bool else False)
+
+
 class Told(NamedTuple):
     """What a walk makes of its trials; a problem whose search failed may have gone back to a lower point.
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.minimize.arrays import Array, Line, Told, beside, dot, epsilon, host, largest, replaced
+from thalweg.minimize.arrays import Array, Line, Told, beside, dot, epsilon, host, largest, loaded, replaced, saved
 
+KEPT = ("memory", "d", "step", "slope", "plain", "mean", "weight")
 Rows = Any  # slice(None) or the numbers of some rows
 
 
@@ -109,6 +110,16 @@ class LineWalk:
         self.memory = {name: value[rows] for name, value in self.memory.items()}
         self.refining = [self.refining[i] for i in rows]
         self.lowest = [self.lowest[i] for i in rows]
+
+    def state(self) -> dict[str, Any]:
+        """All that a walk between two line searches knows, for a state_dict."""
+        named = {name: saved(getattr(self, name)) for name in KEPT}
+        return {"x": saved(self.x), "f": float(self.f[0]), **named}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Know again what `state` said, at the same point."""
+        for name in KEPT:
+            setattr(self, name, loaded(state[name], getattr(self, name)))
 
     def _next(self, i: Any, at: Any, f: float, slope: float) -> bool:
         """Let the search of problem i choose its next step; False: it has given up."""

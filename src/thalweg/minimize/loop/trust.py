@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.minimize.arrays import Array, Told, dot, epsilon, host, largest, namespace, replaced
+from thalweg.minimize.arrays import Array, Told, dot, epsilon, host, largest, loaded, namespace, replaced, saved
 
 Rows = Any
 
@@ -57,6 +57,15 @@ class TrustWalk:
             self.model.take(rows, self.x[rows], self.g[rows])
         return Told(x, f, g, norm, moved, stuck)
 
+    def state(self) -> dict[str, Any]:
+        """All that a walk knows beside its point, for a state_dict."""
+        return {"x": saved(self.x), "f": float(self.f[0]), "radius": saved(self.radius), **self.model.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Know again what `state` said, at the same point."""
+        self.radius = loaded(state["radius"], self.radius)
+        self.model.restore(state)
+
     def forget(self, rows: np.ndarray) -> None:
         """Nothing is remembered from one point to the next."""
 
@@ -100,6 +109,13 @@ class ExactModel:
     def keep(self, rows: np.ndarray) -> None:
         """Go on with these problems only."""
         self.known = {name: value[rows] for name, value in self.known.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: the Hessian is taken anew."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing to know again."""
 
     def _finite(self, x: Array, g: Array, rows: Rows) -> Array:
         """The Hessian; where it is not finite the unit matrix times |g| / |x|."""
@@ -194,6 +210,14 @@ class ProductModel:
     def keep(self, rows: np.ndarray) -> None:
         """Go on with these problems only."""
         self.x, self.length0, self.slow = self.x[rows], self.length0[rows], self.slow[rows]
+
+    def state(self) -> dict[str, Any]:
+        """The first gradient's length, and which problems are slow."""
+        return {"length0": saved(self.length0), "slow": saved(self.slow)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Know both again."""
+        self.length0, self.slow = loaded(state["length0"], self.length0), loaded(state["slow"], self.slow)
 
 
 def first_radius(cauchy: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -1,0 +1,306 @@
+"""The minimizers as `torch.optim.Optimizer`: full-batch training, physics-informed networks, fits.
+
+``step(closure)`` takes up to `max_iter` steps of the method. Between two calls everything that the method knows
+lies in ``state_dict()``, so that a run that is saved, loaded and continued is the run that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from thalweg.minimize.arrays import Array
+from thalweg.minimize.direction.conjugate_gradient import Beta, hybrid
+from thalweg.minimize.loop import CONVERGED, STALLED, Limits, run
+from thalweg.minimize.methods import Method, bfgs, cg, limited, newton_cg, newton_exact, self_scaled_broyden
+from thalweg.minimize.search import Search
+from thalweg.minimize.search.wolfe import medium_wolfe, sharp_wolfe
+
+
+class FullBatch(torch.optim.Optimizer):
+    """What BFGS, ConjugateGradient, LBFGS and Newton have in common; not used by itself.
+
+    Attributes:
+        converged: whether the last ``step`` ended with no entry of the gradient larger than gtol.
+        message: why the last ``step`` ended.
+    """
+
+    backward = True  # the closure calls backward; Newton differentiates by itself
+
+    def __init__(self, params: Any, max_iter: int, gtol: float):
+        if isinstance(max_iter, bool) or not isinstance(max_iter, int) or max_iter < 1:
+            raise ValueError(f"max_iter is {max_iter!r}; it must be a whole number, at least 1.")
+        if not isinstance(gtol, int | float) or not gtol >= 0:
+            raise ValueError(f"gtol is {gtol!r}; it must be a number, at least 0.")
+        super().__init__(params, {"max_iter": max_iter, "gtol": float(gtol)})
+        self.converged, self.message = False, "No step was taken yet."
+
+    def method(self, n: int) -> Method:
+        """The method for n unknowns."""
+        raise NotImplementedError
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters; all groups make one vector, so that none has settings of its own.
+
+        Raises:
+            ValueError: a setting that differs from the first group's; parameters of another dtype or device.
+        """
+        super().add_param_group(param_group)
+        first = self.param_groups[0]
+        for name in ("max_iter", "gtol"):
+            if param_group[name] != first[name]:
+                self.param_groups.pop()
+                raise ValueError(f"{name} is {param_group[name]!r} in one group; it must be alike in all groups.")
+        kinds = {(p.dtype, p.device) for p in self._parameters()}
+        if len(kinds) > 1 or next(iter(kinds))[0] not in (torch.float32, torch.float64):
+            self.param_groups.pop()
+            raise ValueError("params must all be torch.float32 or all torch.float64, on one device.")
+
+    def _parameters(self) -> list[torch.Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
+
+    # ---- what the loop asks for
+
+    def _put(self, x: Array) -> None:
+        flat = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+        with torch.no_grad():
+            parameters = self._parameters()
+            for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+                p.copy_(part.view_as(p))
+
+    def _vector(self, tensors: list[torch.Tensor]) -> Array:
+        flat = torch.cat([t.detach().reshape(-1) for t in tensors])[None]
+        return flat.numpy() if flat.device.type == "cpu" else flat
+
+    def _gradients(self) -> Array:
+        return self._vector([torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters()])
+
+    def step(self, closure: Callable[[], Any]) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Take up to `max_iter` steps.
+
+        Args:
+            closure: clears the gradients, computes the loss of *all* data, calls backward (not for Newton),
+                returns the loss. It is called with gradients enabled, several times per step.
+
+        Returns:
+            The loss where the parameters now are.
+
+        Warns:
+            UserWarning: the loss at one and the same point has changed: mini-batches, dropout.
+        """
+        if closure is None:
+            raise TypeError(f"{type(self).__name__}.step needs a closure that returns the loss.")
+        group, parameters = self.param_groups[0], self._parameters()
+        problem = _ClosureProblem(self, closure)
+        x = self._vector(parameters).copy() if parameters[0].device.type == "cpu" else self._vector(parameters)
+        known = self.state[parameters[0]].get("walk")
+        method = self.method(x.shape[-1])
+        walks: list[Any] = []
+
+        def begin(counted: Any, x: Array, f: np.ndarray, g: Array) -> Any:
+            walk = method.begin(counted, x, f, g)
+            if known is not None and _same(known["x"], x):
+                if abs(f[0] - known["f"]) > 1e-9 * abs(known["f"]):
+                    warnings.warn(
+                        f"the loss at the same point was {known['f']:g} and is now {f[0]:g}; {type(self).__name__} "
+                        "needs a closure without chance: all the data, no dropout.",
+                        stacklevel=4,
+                    )
+                else:
+                    walk.restore(known)
+            walks.append(walk)
+            return walk
+
+        limits = Limits(group["gtol"], group["max_iter"], math.inf, 10**9)
+        progress = run(problem, begin, x, limits, None)
+        status = int(progress.status[0])
+        self.converged = status == CONVERGED
+        self.message = {
+            CONVERGED: "The gradient is small enough: no entry is larger than gtol.",
+            STALLED: "No lower point was found.",
+            -1: "The loss or its gradient is not finite.",
+        }.get(status, "max_iter steps were taken.")
+        if walks and status != STALLED:
+            self._put(walks[0].x[0])
+            # A line search that gave up leaves nothing to go on with; anything else goes on from here.
+            self.state[parameters[0]]["walk"] = walks[0].state()
+            return float(walks[0].f[0])
+        self._put(progress.x[0])
+        self.state[parameters[0]].pop("walk", None)
+        return float(progress.fun[0])
+
+
+class _ClosureProblem:
+    """A closure over parameters, as the loop wants its problem."""
+
+    def __init__(self, optimizer: FullBatch, closure: Callable[[], Any]):
+        self.optimizer, self.closure = optimizer, closure
+
+    def _loss(self, x: Array) -> torch.Tensor:
+        self.optimizer._put(x[0])
+        with torch.enable_grad():
+            loss = self.closure()
+        if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+            raise TypeError(f"closure returned {type(loss).__name__}; it must return the loss, a tensor of one number.")
+        return loss
+
+    def evaluate(self, x: Array, members: np.ndarray) -> tuple[Array, Array]:
+        loss = self._loss(x)
+        value = loss.detach().double().reshape(1)
+        if self.optimizer.backward:
+            gradient = self.optimizer._gradients()
+        else:
+            gradient = self.optimizer._vector(self._differentiated(loss, False))
+        return (value.numpy() if isinstance(x, np.ndarray) else value), gradient
+
+    def _differentiated(self, loss: torch.Tensor, graph: bool) -> list[torch.Tensor]:
+        if not loss.requires_grad:
+            raise ValueError("closure returned a loss without a graph; for Newton it must not call backward.")
+        parameters = self.optimizer._parameters()
+        try:
+            return list(torch.autograd.grad(loss, parameters, create_graph=graph, materialize_grads=True))
+        except RuntimeError as error:
+            if "backward through the graph a second time" not in str(error):
+                raise
+            raise ValueError("closure called backward; for Newton it must only return the loss.") from None
+
+    def product(self, x: Array, v: Array, members: Any) -> Array:
+        parameters = self.optimizer._parameters()
+        gradient = torch.cat([g.reshape(-1) for g in self._differentiated(self._loss(x), True)])
+        along = torch.from_numpy(v[0]) if isinstance(v, np.ndarray) else v[0]
+        return self.optimizer._vector(list(torch.autograd.grad(gradient, parameters, along, materialize_grads=True)))
+
+    def hessian(self, x: Array, members: Any) -> Array:
+        parameters = self.optimizer._parameters()
+        gradient = torch.cat([g.reshape(-1) for g in self._differentiated(self._loss(x), True)])
+        rows = [
+            self.optimizer._vector(
+                list(torch.autograd.grad(entry, parameters, retain_graph=True, materialize_grads=True))
+            )
+            for entry in gradient
+        ]
+        return np.stack(rows, 1) if isinstance(x, np.ndarray) else torch.stack(rows, 1)
+
+
+def _same(saved: torch.Tensor, x: Array) -> bool:
+    now = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+    return torch.equal(saved, now)
+
+
+class BFGS(FullBatch):
+    """BFGS with a full matrix, or the self-scaled Broyden family; n^2 numbers of memory.
+
+    Args:
+        params: parameters or groups, all of one dtype; float64 is advised.
+        max_iter: steps per call of `step`. Default 20.
+        gtol: a call ends early where no entry of the gradient is larger. Default 1e-7.
+        self_scaled: the self-scaled Broyden family, for physics-informed networks. Default False.
+        search: the line search. Default: strong or approximate Wolfe.
+
+    Example:
+        >>> x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+        >>> optimizer = BFGS([x])
+        >>> def closure():
+        ...     optimizer.zero_grad()
+        ...     loss = (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+        ...     loss.backward()
+        ...     return loss
+        >>> for _ in range(3):
+        ...     loss = optimizer.step(closure)
+        >>> optimizer.converged, x.detach().round(decimals=4)
+        (True, tensor([1., 1.], dtype=torch.float64))
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        max_iter: int = 20,
+        gtol: float = 1e-7,
+        *,
+        self_scaled: bool = False,
+        search: Search = medium_wolfe,
+    ):
+        self.self_scaled, self.search = self_scaled, search
+        super().__init__(params, max_iter, gtol)
+
+    def method(self, n: int) -> Method:
+        """The method for n unknowns."""
+        return (self_scaled_broyden if self.self_scaled else bfgs)(n, self.search)
+
+
+class LBFGS(FullBatch):
+    """L-BFGS with a safe line search.
+
+    Args:
+        params: parameters or groups, all of one dtype.
+        max_iter: steps per call of `step`. Default 20.
+        gtol: a call ends early where no entry of the gradient is larger. Default 1e-7.
+        history_size: how many pairs it remembers. Default 100, as in torch.
+        search: the line search. Default: strong or approximate Wolfe.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        max_iter: int = 20,
+        gtol: float = 1e-7,
+        *,
+        history_size: int = 100,
+        search: Search = medium_wolfe,
+    ):
+        if isinstance(history_size, bool) or not isinstance(history_size, int) or history_size < 1:
+            raise ValueError(f"history_size is {history_size!r}; it must be a whole number, at least 1.")
+        self.history_size, self.search = history_size, search
+        super().__init__(params, max_iter, gtol)
+
+    def method(self, n: int) -> Method:
+        """The method for n unknowns."""
+        return limited(n, self.search, self.history_size)
+
+
+class ConjugateGradient(FullBatch):
+    """Nonlinear conjugate gradients: three vectors of memory.
+
+    Args:
+        params: parameters or groups, all of one dtype.
+        max_iter: steps per call of `step`. Default 20.
+        gtol: a call ends early where no entry of the gradient is larger. Default 1e-7.
+        beta: one of the functions of `thalweg.minimize.direction.conjugate_gradient`. Default: hybrid.
+        search: the line search. Default: strong Wolfe with c2 = 0.2.
+    """
+
+    def __init__(
+        self, params: Any, max_iter: int = 20, gtol: float = 1e-7, *, beta: Beta = hybrid, search: Search = sharp_wolfe
+    ):
+        self.beta, self.search = beta, search
+        super().__init__(params, max_iter, gtol)
+
+    def method(self, n: int) -> Method:
+        """The method for n unknowns."""
+        return cg(n, self.search, self.beta, matrix=0)
+
+
+class Newton(FullBatch):
+    """Newton's method in a trust region: the closure returns the loss and does *not* call backward.
+
+    Args:
+        params: parameters or groups, all of one dtype.
+        max_iter: steps per call of `step`. Default 20.
+        gtol: a call ends early where no entry of the gradient is larger. Default 1e-7.
+        matrix: up to so many unknowns the whole Hessian is used, above only products with it. Default 500.
+    """
+
+    backward = False
+
+    def __init__(self, params: Any, max_iter: int = 20, gtol: float = 1e-7, *, matrix: int = 500):
+        self.matrix = matrix
+        super().__init__(params, max_iter, gtol)
+
+    def method(self, n: int) -> Method:
+        """The method for n unknowns."""
+        return newton_exact(n) if n <= self.matrix else newton_cg(n)

@@ -1,0 +1,149 @@
+"""The minimizers as torch.optim.Optimizer: state_dict resumes exactly, closures are what they must be."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+import thalweg as tw
+
+MAKERS = {
+    "bfgs": lambda params, **kw: tw.BFGS(params, **kw),
+    "broyden": lambda params, **kw: tw.BFGS(params, self_scaled=True, **kw),
+    "lbfgs": lambda params, **kw: tw.LBFGS(params, history_size=7, **kw),
+    "cg": lambda params, **kw: tw.ConjugateGradient(params, **kw),
+    "newton": lambda params, **kw: tw.Newton(params, **kw),
+    "newton-cg": lambda params, **kw: tw.Newton(params, matrix=0, **kw),
+}
+
+
+def regression(make, dtype=torch.float64):
+    """A small net, its optimizer, and the closure over all data."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)).to(dtype)
+    x = torch.randn(30, 2, dtype=dtype)
+    y = (x[:, :1] * 2).sin() + x[:, 1:] ** 2
+    optimizer = make(list(model.parameters()))
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (model(x) - y).square().mean()
+        if optimizer.backward:
+            loss.backward()
+        return loss
+
+    return model, optimizer, closure
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_the_loss_falls(make):
+    model, optimizer, closure = regression(make)
+    before = float(closure().detach())
+    losses = [optimizer.step(closure) for _ in range(5)]
+    assert losses[-1] < losses[0] < before
+    assert losses[-1] == pytest.approx(float(closure().detach()), rel=1e-12)
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_save_load_continue_is_continue(make, dtype, tmp_path):
+    def made(params):
+        return make(params, max_iter=3)
+
+    model, optimizer, closure = regression(made, dtype)
+    other, loaded, other_closure = regression(made, dtype)
+    for _ in range(4):
+        optimizer.step(closure)
+    torch.save((model.state_dict(), optimizer.state_dict()), tmp_path / "state.pt")
+    weights, state = torch.load(tmp_path / "state.pt", weights_only=True)
+    other.load_state_dict(weights)
+    loaded.load_state_dict(copy.deepcopy(state))
+    for _ in range(4):
+        assert optimizer.step(closure) == loaded.step(other_closure)
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+@pytest.mark.parametrize("name", ["bfgs", "broyden", "lbfgs", "cg"])
+def test_many_short_calls_are_one_long_call(name):
+    _, one, closure = regression(lambda params: MAKERS[name](params, max_iter=12))
+    long = one.step(closure)
+    _, many, closure = regression(lambda params: MAKERS[name](params, max_iter=1))
+    short = [many.step(closure) for _ in range(12)]
+    assert short[-1] == pytest.approx(long, rel=1e-12)
+
+
+def test_parameters_changed_from_outside_start_anew_and_noise_is_warned_of():
+    model, optimizer, closure = regression(MAKERS["bfgs"])
+    optimizer.step(closure)
+    with torch.no_grad():
+        model[0].weight.mul_(1.5)
+    before = float(closure().detach())
+    assert optimizer.step(closure) < before
+
+    def noisy():
+        return closure() * (1 + 0.1 * torch.rand(()))
+
+    with pytest.warns(UserWarning, match="the loss at the same point was"):
+        optimizer.step(noisy)
+
+
+def test_groups_make_one_vector():
+    a, b = (torch.nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2))
+    optimizer = tw.BFGS([{"params": [a]}, {"params": [b]}])
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (a - 2).square().sum() + (a * b - 6).square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    optimizer.step(closure)
+    torch.testing.assert_close(b.detach(), torch.full((2,), 3.0, dtype=torch.float64), atol=1e-5, rtol=0)
+    assert optimizer.converged
+    with pytest.raises(ValueError, match="max_iter is 3 in one group"):
+        optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(1, dtype=torch.float64))], "max_iter": 3})
+    with pytest.raises(ValueError, match="on one device"):
+        optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))]})
+
+
+def test_refusals():
+    p = torch.nn.Parameter(torch.ones(2))
+    with pytest.raises(ValueError, match="max_iter is 0"):
+        tw.LBFGS([p], max_iter=0)
+    with pytest.raises(ValueError, match="gtol is -1"):
+        tw.BFGS([p], gtol=-1)
+    with pytest.raises(ValueError, match="history_size is 0"):
+        tw.LBFGS([p], history_size=0)
+    with pytest.raises(TypeError, match="closure returned int"):
+        tw.BFGS([p]).step(lambda: 3)
+    with pytest.raises(TypeError, match="needs a closure"):
+        tw.BFGS([p]).step(None)  # pyright: ignore[reportArgumentType]
+
+    def backward():
+        loss = (p**3).sum()
+        loss.backward()
+        return loss
+
+    with pytest.raises(ValueError, match="it must only return the loss"):
+        tw.Newton([p]).step(backward)
+
+
+def test_a_loss_that_is_not_finite_changes_nothing():
+    p = torch.nn.Parameter(torch.ones(2))
+    optimizer = tw.BFGS([p])
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (p * torch.nan).sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert torch.equal(p.detach(), torch.ones(2))
+    assert "not finite" in optimizer.message
