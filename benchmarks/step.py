@@ -132,7 +132,8 @@ def main() -> int:
         shapes = MODELS[model]()
         for name in asked.optimizers.split(","):
             figures = found["figures"][f"{model} {name}"] = measure(name, shapes, asked.rounds)
-            ratios = "   ".join(f"{peer} {figures[peer]:.2f}" for peer in ("fused", "foreach", "single") if peer in figures)
+            known = [peer for peer in ("fused", "foreach", "single") if peer in figures]
+            ratios = "   ".join(f"{peer} {figures[peer]:.2f}" for peer in known)
             print(f"{model:9} {name:9} {figures['seconds'] * 1e6:8.1f} µs   {ratios}", flush=True)
     if asked.json:
         Path(asked.json).write_text(json.dumps(found, indent=1) + "\n")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from thalweg.lab.task import Task
     from thalweg.minimize.optimizers import BFGS, LBFGS, ConjugateGradient, Newton
     from thalweg.racing.race import race
-    from thalweg.racing.rates import map
+    from thalweg.racing.rates import map as map  # not in __all__: a star import shall not take Python's own away
 
 __version__ = "0.1.0"
 __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
