@@ -4,6 +4,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+torch.sparse.check_sparse_tensor_invariants.enable()  # torch warns, once, of whoever has not decided
 
 
 @pytest.fixture

@@ -129,7 +129,9 @@ def environment(**more):
 
 
 def test_ctrl_c_saves_what_is_known_and_exits_130(tmp_path):
-    command = [sys.executable, "-c", "from thalweg.cli import main; main()", "compare", TOY, "--steps", "2000"]
+    # A shell's background jobs begin with Ctrl-C ignored, and the tests may be one: take it back.
+    code = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); from thalweg.cli import main; main()"
+    command = [sys.executable, "-c", code, "compare", TOY, "--steps", "2000"]
     command += ["--jobs", "2", "--out", "mine", "--optimizers", "sgd,momentum,adamw"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
