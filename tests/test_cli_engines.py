@@ -24,6 +24,18 @@ def test_check_says_that_a_good_rule_keeps_everything(tmp_path):
     assert f"my_rule: {len(contract.PROMISES)} of {len(contract.PROMISES)} promises hold" in done.stdout
 
 
+def test_check_does_justice_to_a_rule_that_only_looks_at_signs(tmp_path):
+    lion = (
+        "from thalweg.ops import ema, sign\n\n"
+        "def lion(p, g, m, *, t, lr=1e-4, beta1=0.9, beta2=0.99, weight_decay=0.0):\n"
+        "    p = p - lr * (sign(ema(m, g, beta1)) + weight_decay * p)\n"
+        "    return p, ema(m, g, beta2)\n"
+    )
+    (tmp_path / "lion.py").write_text(lion)
+    done = call("check", str(tmp_path / "lion.py"))
+    assert done.exit_code == 0, done.stdout
+
+
 def test_check_names_the_broken_promise_and_exits_with_1(tmp_path):
     done = call("check", rule_file(tmp_path, "    m = beta * m + (1 - beta) * g\n    return p - lr * m - 0.1, m\n"))
     assert done.exit_code == 1

@@ -17,6 +17,9 @@ class MethodCard:
         strengths, weaknesses: one sentence each.
         when, when_not: when to reach for it, and when not.
         cost: memory and work per iteration beside the evaluations.
+        summary: what it does, in one sentence.
+        symbols: what the letters of the formula stand for, where `thalweg explain` cannot know it.
+        kin: the methods that are near it, and how they differ.
     """
 
     title: str
@@ -28,3 +31,6 @@ class MethodCard:
     when: str = ""
     when_not: str = ""
     cost: str = ""
+    summary: str = ""
+    symbols: dict[str, str] = field(default_factory=dict)
+    kin: dict[str, str] = field(default_factory=dict)

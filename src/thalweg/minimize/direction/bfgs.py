@@ -43,7 +43,9 @@ def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
     w = ((1 + dot(y, Hy) / sy) / 2 / sy)[:, None] * s - Hy / sy[:, None]
     w = xp.where(sound[:, None], w, 0)  # an unsound pair teaches nothing
     half = s[:, :, None] * w[:, None, :]
-    H = H + half + half.swapaxes(-1, -2)
+    added = half + half.swapaxes(-1, -2)
+    added += H  # into an array of our own: one matrix less to allocate
+    H = added
     return {"H": H, "fresh": fresh & ~sound}, -matvec(H, g)
 
 
@@ -60,5 +62,13 @@ card = MethodCard(
     when="Smooth problems of up to about a thousand unknowns.",
     when_not="More unknowns (use L-BFGS), or noise in the gradient.",
     cost="n^2 numbers, about 6 n^2 operations a step",
+    summary="Learn the inverse Hessian from the gradient's changes, and walk where it points.",
+    symbols={"H": "what is known of the inverse Hessian; H+ after the step"},
+    kin={
+        "lbfgs": "remembers the last pairs (s, y) only, not a matrix",
+        "broyden": "may also shrink what it has learned",
+        "newton": "is given the Hessian that BFGS has to learn",
+        "cg": "with exact line searches on a quadratic it takes the same steps, with three vectors of memory",
+    },
 )
 bfgs = Direction(start, turn, True, card)

@@ -43,15 +43,23 @@ def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
     bound = xp.where(theta > 0, 1 / xp.where(theta > 0, theta, 1), sigma / tau)
     tau = tau * xp.where(spread < bound, spread, bound)
     phi = (1 - theta) / sigma
-    v = yHy[:, None] ** 0.5 * (s / sy[:, None] - Hy / yHy[:, None])
-    grown = (H - outer(Hy) / yHy[:, None, None] + phi[:, None, None] * outer(v)) / tau[:, None, None]
-    H = xp.where(sound[:, None, None], grown + outer(s) / sy[:, None, None], H)
+    # All that is added lies in the span of s and Hy, so that it is one product of (n, 2) by (2, n).
+    ss = (phi * yHy / sy / tau + 1) / sy
+    sH = -phi / (sy * tau)
+    HH = (phi - 1) / (yHy * tau)
+    teach = sound[:, None]
+    left = xp.stack([s, Hy], -1)
+    right = xp.stack(
+        [
+            xp.where(teach, ss[:, None] * s + sH[:, None] * Hy, 0),
+            xp.where(teach, sH[:, None] * s + HH[:, None] * Hy, 0),
+        ],
+        -2,
+    )
+    added = left @ right
+    added += H / xp.where(sound, tau, 1)[:, None, None]
+    H = added
     return {"H": H, "fresh": fresh & ~sound}, -matvec(H, g)
-
-
-def outer(a: Any) -> Any:
-    """a a', (B, n, n)."""
-    return a[:, :, None] * a[:, None, :]
 
 
 card = MethodCard(
@@ -70,5 +78,13 @@ card = MethodCard(
     when="Physics-informed networks and other stiff fits in float64, after a warm-up.",
     when_not="float32, noise, or more than a few thousand unknowns.",
     cost="n^2 numbers, about 10 n^2 operations a step",
+    summary="BFGS that also scales down what it has learned where that promises too much.",
+    symbols={
+        "H": "what is known of the inverse Hessian; H+ after the step",
+        "v": "the direction in which the members of Broyden's family differ",
+        "phi": "which member of the family: 1 is BFGS, 0 is DFP",
+        "tau": "the scaling; 1 leaves the matrix as it is",
+    },
+    kin={"bfgs": "never scales, and always takes the same member of the family"},
 )
 broyden = Direction(start, turn, True, card)

@@ -83,5 +83,12 @@ card = MethodCard(
     when="Very many unknowns and little memory.",
     when_not="Up to about a dozen unknowns, or where L-BFGS fits into memory.",
     cost="3 n numbers, about 10 n operations a step",
+    summary="Step against the gradient, and keep a share of the last direction.",
+    symbols={"beta": "the share of the last direction that is kept"},
+    kin={
+        "lbfgs": "remembers more than one step, and needs no sharp line search",
+        "bfgs": "with exact line searches on a quadratic it takes the same steps, with a matrix of memory",
+        "newton-cg": "conjugate gradients inside, to solve Newton's equation",
+    },
 )
 cg = conjugate_gradient()

@@ -75,5 +75,15 @@ card = MethodCard(
     when="Many unknowns, exact gradients.",
     when_not="Noise in the gradient; few unknowns, where BFGS is better.",
     cost="2 m n numbers, about 6 m n operations a step",
+    summary="BFGS that remembers only its last m steps.",
+    symbols={
+        "H": "what the pairs say of the inverse Hessian; it is never written down",
+        "m": "how many pairs are kept (memory)",
+    },
+    kin={
+        "bfgs": "remembers all steps, in a matrix",
+        "cg": "remembers one step",
+        "newton-cg": "takes products with the Hessian in place of remembered steps",
+    },
 )
 lbfgs = limited()

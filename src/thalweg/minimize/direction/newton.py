@@ -67,5 +67,16 @@ card = MethodCard(
     when="Convex problems of up to some hundred unknowns.",
     when_not="Functions with much negative curvature: use newton.",
     cost="n^2 numbers, n^3 / 3 operations a step",
+    summary="Newton's step, by a factorisation that is bent until it leads down, and a line search.",
+    symbols={
+        "H": "the Hessian",
+        "L": "a lower triangle with ones on its diagonal",
+        "D": "a diagonal, positive",
+        "E": "what the diagonal of H was raised by; 0 where H is positive definite",
+    },
+    kin={
+        "newton": "bounds the step by a ball, and uses negative curvature",
+        "bfgs": "learns from gradients what is computed here",
+    },
 )
 newton = Direction(start, turn, True, card, hessian=True)

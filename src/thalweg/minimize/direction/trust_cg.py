@@ -68,4 +68,11 @@ card = MethodCard(
     when="Thousands of unknowns, smooth, products cheap by autograd.",
     when_not="Few unknowns: use newton.",
     cost="5 n numbers beside the products",
+    summary="Newton's step from products with the Hessian only, as exact as the step deserves.",
+    symbols={"H": "the Hessian, of which only products are taken", "radius": "how far the parabola is trusted"},
+    kin={
+        "newton": "solves the same equation exactly, with the whole Hessian",
+        "lbfgs": "needs gradients only",
+        "cg": "the same idea on the function itself",
+    },
 )

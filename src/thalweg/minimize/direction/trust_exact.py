@@ -85,4 +85,15 @@ card = MethodCard(
     when="Up to some hundred unknowns with exact second derivatives.",
     when_not="Thousands of unknowns: use newton-cg.",
     cost="n^2 numbers, one eigendecomposition a step",
+    summary="Walk to the lowest point of the parabola that fits here, as far as it can be trusted.",
+    symbols={
+        "H": "the Hessian",
+        "mu": "what is added to every curvature so that the step fits into the ball; 0 inside it",
+        "radius": "how far the parabola is trusted",
+    },
+    kin={
+        "newton-cg": "solves the same equation with products only",
+        "newton-line": "a factorisation and a line search in place of the ball",
+        "bfgs": "learns from gradients what is computed here",
+    },
 )

@@ -1,0 +1,168 @@
+"""A run of a minimizer with everything on record: each trial point, and what was learned from each step.
+
+The walk is the loop's own, and a listener passes on what the two say to each other.
+
+    >>> import torch
+    >>> from thalweg.minimize.methods import METHODS
+    >>> done = record(lambda x: (x**2).sum(), torch.tensor([3.0]).double(), METHODS["newton"](1), maxiter=5)
+    >>> len(done.iterations), done.iterations[0].s
+    (1, array([-3.]))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from thalweg.minimize import minimize
+from thalweg.minimize.direction import lbfgs, newton
+from thalweg.minimize.loop.line import LineWalk
+from thalweg.minimize.methods import Method
+from thalweg.minimize.result import Result
+
+WRITTEN = 16  # unknowns up to which L-BFGS' matrix, which is never made, is written down
+
+
+@dataclass
+class Trial:
+    """One evaluation: where, the value found, whether the walk went there, and the search's own numbers.
+
+    Along a line these are `a`, the step length, and `slope`, the derivative there; in a trust region `radius`,
+    `length` of the step, the decrease that the model `foretold`, the decrease `gained` and their `ratio`.
+    """
+
+    p: np.ndarray
+    f: float
+    numbers: dict[str, float]
+    accepted: bool = False
+
+
+@dataclass
+class Iteration:
+    """From one point to the next.
+
+    Attributes:
+        p, f, g: where it begins, with value and gradient.
+        d: the direction; in a trust region the last trial's step.
+        plain: the direction is -g, because nothing is known, or nothing any more.
+        known: what the method holds there: the Hessian `H`, as far as it was asked for.
+        trials: every evaluation, in order.
+        s, y: the step and the change of the gradient over it; None where no trial was accepted.
+        learned: what it holds afterwards: the inverse Hessian `H` and `gamma` of quasi-Newton methods, `beta` of
+            conjugate gradients, the new `radius`.
+        hessians, products: how many were asked for at its beginning and in it.
+    """
+
+    p: np.ndarray
+    f: float
+    g: np.ndarray
+    d: np.ndarray
+    plain: bool = False
+    known: dict[str, Any] = field(default_factory=dict)
+    trials: list[Trial] = field(default_factory=list)
+    s: np.ndarray | None = None
+    y: np.ndarray | None = None
+    learned: dict[str, Any] = field(default_factory=dict)
+    hessians: int = 0
+    products: int = 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """All iterations, and what the run came to. The start itself is one evaluation more than the trials."""
+
+    iterations: list[Iteration]
+    result: Result
+
+
+def record(fun: Callable[..., Any], x0: Any, method: Method, **limits: Any) -> Record:
+    """Minimise with this method and keep everything.
+
+    Args:
+        fun, x0: as for `minimize`; one problem, on the CPU.
+        method: one of ``METHODS[name](n)``, or any other.
+        limits: gtol, maxiter, maxfun, patience.
+    """
+    iterations: list[Iteration] = []
+
+    def begin(counted: Any, x: Any, f: Any, g: Any) -> _Listener:
+        asked = _Asked(counted)
+        return _Listener(method.begin(asked, x, f, g), asked, iterations, x, f, g)
+
+    result = minimize(fun, x0, method=Method(method.name, begin, method.card), options=limits)
+    if iterations and not iterations[-1].trials:
+        iterations.pop()  # begun, but the run was over
+    return Record(iterations, result)
+
+
+class _Asked:
+    """The second derivatives that a walk asks for."""
+
+    def __init__(self, counted: Any):
+        self.counted = counted
+        self.H: np.ndarray | None = None
+        self.hessians = self.products = 0
+
+    def hessian(self, x: Any, rows: Any) -> Any:
+        H = self.counted.hessian(x, rows)
+        self.H, self.hessians = H[0].copy(), self.hessians + 1
+        return H
+
+    def product(self, x: Any, v: Any, rows: Any) -> Any:
+        self.products += 1
+        return self.counted.product(x, v, rows)
+
+
+class _Listener:
+    """Between a walk and the loop, for one problem; what it does not record it passes on."""
+
+    def __init__(self, walk: Any, asked: _Asked, iterations: list[Iteration], x: Any, f: Any, g: Any):
+        self.walk, self.asked, self.iterations = walk, asked, iterations
+        self.counts = 0, 0
+        self._begin(x[0], f[0], g[0])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.walk, name)
+
+    def ask(self) -> Any:
+        x, now, walk = self.walk.ask(), self.iterations[-1], self.walk
+        if isinstance(walk, LineWalk):
+            now.d, now.plain = walk.d[0].copy(), bool(walk.plain[0]) and not walk.direction.hessian
+            numbers = {"a": float(walk.step[0])}
+        else:
+            now.d = x[0] - now.p
+            numbers = {"radius": walk.radius[0], "length": walk.length[0], "foretold": walk.foretold[0]}
+        now.trials.append(Trial(x[0].copy(), np.nan, {name: float(value) for name, value in numbers.items()}))
+        return x
+
+    def tell(self, x: Any, f: Any, g: Any) -> Any:
+        now, trial = self.iterations[-1], self.iterations[-1].trials[-1]
+        trial.f = float(f[0])
+        if isinstance(self.walk, LineWalk):
+            trial.numbers["slope"] = float(g[0] @ now.d)
+        else:
+            gained = now.f - trial.f
+            foretold = trial.numbers["foretold"]
+            trial.numbers |= {"gained": gained, "ratio": gained / foretold if foretold else np.nan}
+        told = self.walk.tell(x, f, g)
+        now.hessians, now.products = self._counted(now)
+        if told.moved[0]:
+            for each in now.trials:
+                each.accepted = bool((each.p == told.x[0]).all())
+            now.s, now.y = told.x[0] - now.p, told.g[0] - now.g
+            now.learned = self._learned(now, told.g[0])
+            self._begin(told.x[0], told.f[0], told.g[0])
+        elif not isinstance(self.walk, LineWalk):
+            now.learned = {"radius": float(self.walk.radius[0])}
+        return told
+
+    def _begin(self, p: Any, f: Any, g: Any) -> None:
+        known: dict[str, Any] = {}
+        if self.asked.H is not None:
+            known["H"] = self.asked.H
+            if isinstance(self.walk, LineWalk):
+                known["D"] = newton.factor(self.asked.H[None])[1][0]
+        self.iterations.append(Iteration(p.copy(), float(f), g.copy(), -g, known=known))
