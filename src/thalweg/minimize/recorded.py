@@ -53,7 +53,8 @@ class Iteration:
         s, y: the step and the change of the gradient over it; None where no trial was accepted.
         learned: what it holds afterwards: the inverse Hessian `H` and `gamma` of quasi-Newton methods, `beta` of
             conjugate gradients, the new `radius`.
-        hessians, products: how many were asked for at its beginning and in it.
+        hessians, products: how many were asked for from its beginning to its end; the first of the run is the
+            first iteration's, and the one at the point that an iteration arrives at is its own.
     """
 
     p: np.ndarray
@@ -121,7 +122,6 @@ class _Listener:
 
     def __init__(self, walk: Any, asked: _Asked, iterations: list[Iteration], x: Any, f: Any, g: Any):
         self.walk, self.asked, self.iterations = walk, asked, iterations
-        self.counts = 0, 0
         self._begin(x[0], f[0], g[0])
 
     def __getattr__(self, name: str) -> Any:
@@ -148,7 +148,8 @@ class _Listener:
             foretold = trial.numbers["foretold"]
             trial.numbers |= {"gained": gained, "ratio": gained / foretold if foretold else np.nan}
         told = self.walk.tell(x, f, g)
-        now.hessians, now.products = self._counted(now)
+        now.hessians = self.asked.hessians - sum(each.hessians for each in self.iterations[:-1])
+        now.products = self.asked.products - sum(each.products for each in self.iterations[:-1])
         if told.moved[0]:
             for each in now.trials:
                 each.accepted = bool((each.p == told.x[0]).all())
@@ -166,3 +167,17 @@ class _Listener:
             if isinstance(self.walk, LineWalk):
                 known["D"] = newton.factor(self.asked.H[None])[1][0]
         self.iterations.append(Iteration(p.copy(), float(f), g.copy(), -g, known=known))
+
+    def _learned(self, now: Iteration, g: Any) -> dict[str, Any]:
+        """What the walk holds, having moved to a point with this gradient."""
+        if not isinstance(self.walk, LineWalk):
+            return {"radius": float(self.walk.radius[0])}
+        memory = self.walk.memory
+        if "age" in memory:  # conjugate gradients: the new direction is beta d - g
+            return {"beta": float((self.walk.d[0] + g) @ now.d / (now.d @ now.d))}
+        learned = {"gamma": float(memory["gamma"][0])} if "gamma" in memory else {}
+        if "H" in memory and not self.walk.direction.hessian:
+            learned["H"] = memory["H"][0].copy()
+        elif "gamma" in memory and len(g) <= WRITTEN:
+            learned["H"] = np.array([lbfgs.product(memory, unit[None])[0] for unit in np.eye(len(g))]).T
+        return learned
