@@ -65,7 +65,7 @@ def pages() -> dict[Path, str]:
     overview = explain()
     wanted = {
         folder / f"{name}.md": each.markdown(rule_file=f"../../{each.file}", page_of="{name}.md")
-        for name, each in overview.explanations.items()
+        for name, each in {**overview.explanations, **overview.minimizers}.items()
     }
     note = "Generated from the rules and their cards by `scripts/generate.py`: edit those, and run it."
     return {folder / "README.md": f"# The optimizers\n\n{note}\n\n{overview.markdown('{name}.md')}", **wanted}

@@ -15,6 +15,7 @@ import thalweg as tw
 from thalweg import rules
 from thalweg.cli.app import app
 from thalweg.explanation import Explanation, Overview, explain
+from thalweg.minimize.methods import METHODS
 from thalweg.optimizer import with_decay
 from thalweg.printing import page
 from thalweg.signature import signature_of
@@ -135,7 +136,7 @@ def test_settings_may_be_changed_later():
 @pytest.mark.parametrize(
     ("ask", "error", "sentence"),
     [
-        (lambda: tw.explain("adm"), ValueError, "there is no rule 'adm'. Did you mean 'adam'"),
+        (lambda: tw.explain("adm"), ValueError, "there is no optimizer 'adm'. Did you mean 'adam'"),
         (lambda: tw.explain("adam", bta1=0.5), TypeError, "adam has no argument bta1. Did you mean 'beta1'"),
         (lambda: tw.explain("adam", lr=-1), ValueError, "lr is -1; it must be at least 0"),
         (lambda: tw.explain("adam", amsgrad="yes"), ValueError, "amsgrad is 'yes'; it must be one of False, True"),
@@ -154,9 +155,11 @@ def test_mistakes_are_said_in_a_sentence(ask, error, sentence):
 
 def test_the_overview_lists_all():
     overview = tw.explain()
-    assert [row["name"] for row in strict(overview.json())] == rules.names()
-    assert str(overview).splitlines()[-1] == "sgd       Step against the gradient, by lr times its length."
-    assert overview._repr_markdown_().count("\n| ") == len(rules.names())
+    rows = strict(overview.json())
+    assert [row["name"] for row in rows if row["kind"] == "rule"] == rules.names()
+    listed = str(overview).partition("\n\n")[0].splitlines()
+    assert listed[-1] == "sgd          Step against the gradient, by lr times its length."
+    assert overview._repr_markdown_().partition("\n\n")[0].count("\n| ") == len(rules.names())
 
 
 def test_torch_and_numpy_are_enough():
@@ -200,7 +203,7 @@ def test_json_holds_what_was_asked_for():
     assert more["history"]["memories"]["step"]["shares"] == [1.0, 0.5, 0.25, 0.125]
     assert len(more["worked"]["steps"]) == 4
     assert more["chosen"] == {"momentum": 0.5}
-    assert [row["name"] for row in strict(run("--json").stdout)] == rules.names()
+    assert strict(run("--json").stdout) == tw.explain().rows()
 
 
 def test_latex_and_markdown():
@@ -227,7 +230,7 @@ def test_the_list():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["adm"], "there is no rule 'adm'. Did you mean 'adam'?"),
+        (["adm"], "there is no optimizer 'adm'. Did you mean 'adam'?"),
         (["adam", "--set", "lr"], "--set is 'lr'; it must be like lr=0.1."),
         (["adam", "--set", "lr=fast"], "lr is 'fast'; it must be a number."),
         (["adam", "--worked", "--parameter", "z"], "parameter is 'z'; valley has x, y."),
@@ -260,4 +263,4 @@ def test_the_pages_are_fresh_and_there_is_no_other():
         for relative in found.kin:
             assert f"]({relative}.md)" in text
     written = {path.stem for path in (ROOT / "docs/optimizers").glob("*.md")}
-    assert written == {*rules.names(), "README"}
+    assert written == {*rules.names(), *METHODS, "README"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import thalweg as tw
-from thalweg.minimize import METHODS
+from thalweg.minimize import METHODS, problem
 
 EVERY = sorted(METHODS)
 
@@ -126,6 +126,22 @@ def test_float32_batches():
     result = tw.minimize(lambda x: ((x - 2) ** 2).sum(), torch.zeros(4, 3), batched=True, tol=1e-3)
     assert result.success.all()
     assert result.x.dtype == torch.float32
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_the_loop_on_tensors_takes_the_path_of_the_loop_on_numpy(method, monkeypatch):
+    """As on a GPU, but on this machine."""
+    x0 = starts(5)
+    first = tw.minimize(valley, x0, method=method, batched=True)
+    alone = tw.minimize(valley, x0[0], method=method)
+    monkeypatch.setattr(problem, "on_numpy", lambda device: False)
+    second = tw.minimize(valley, x0, method=method, batched=True)
+    assert second.success.all()
+    torch.testing.assert_close(first.x, second.x, rtol=1e-6, atol=1e-7)
+    assert (first.nit - second.nit).abs().max() <= 2
+    again = tw.minimize(valley, x0[0], method=method)
+    assert again.success
+    torch.testing.assert_close(again.x, alone.x, rtol=1e-6, atol=1e-7)
 
 
 def test_refusals_of_batches():

@@ -21,7 +21,7 @@ def exact(at, step, f, slope):
     """The line search of theory on a quadratic: the slope is a straight line, so its zero is known."""
     while True:
         step = step * at.slope / (at.slope - slope)
-        f, slope = yield step
+        _, slope = yield step
 
 
 EXACT = Search(lambda at, step, f, slope: abs(slope) <= 1e-7 * abs(at.slope), exact, MethodCard("exact", "", "", ""))

@@ -48,7 +48,7 @@ class Problem:
         best: the lowest value seen, and where.
     """
 
-    def __init__(self, name: str, args: tuple = (), most: int = 20_000, seconds: float = 60.0):
+    def __init__(self, name: str, args: tuple = (), most: int = 10_000, seconds: float = 20.0):
         home()
         self.name, self.most, self.seconds = name, most, seconds
         self.definition = getattr(importlib.import_module(name), name)(*args)

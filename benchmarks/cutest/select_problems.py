@@ -19,7 +19,7 @@ FREE = {
     "ERRINROS": (25,), "EXTROSNB": (20,), "GENROSE": (30,), "PENALTY1": (30,), "TRIDIA": (40,), "VARDIM": (30,),
     "WATSON": (12,), "WOODS": (5,),
 }  # fmt: skip
-SLOWEST = 0.010  # seconds for value and gradient
+SLOWEST = 0.003  # seconds for value and gradient
 
 
 def main() -> None:

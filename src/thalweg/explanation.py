@@ -27,19 +27,24 @@ from thalweg.card import Card, OneMinusLog, Range, card_of
 from thalweg.engine.history import History, history
 from thalweg.engine.trajectory import plain
 from thalweg.landscape import Landscape
+from thalweg.minimize.explanation import MethodExplanation, explain_method
+from thalweg.minimize.methods import METHODS
+from thalweg.minimize.optimizers import FullBatch
 from thalweg.optimizer import Optimizer, optimizer
-from thalweg.printing import page
 from thalweg.printing.conventions import call
 from thalweg.printing.formula import Formula, formula
+from thalweg.printing.page import Explained
 from thalweg.printing.signatures import WORDS, meaning
 from thalweg.printing.worked import Worked, work
-from thalweg.signature import Rule, check_number, signature_of
+from thalweg.signature import Rule, check_number, did_you_mean, signature_of
 
 PACKAGE = Path(__file__).parent
+Given = Rule | type[Optimizer] | type[FullBatch]
+MINIMIZERS = "Minimizers, for exact gradients (tw.minimize)"
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Explained):
     """What is known about an optimizer. Print it, show it in a notebook, or take its parts.
 
     Args:
@@ -138,79 +143,67 @@ class Explanation:
         notes = [line.note for line in self.formula.lines]
         return plain({**known, "formula": {**written, "notes": notes, "left_out": list(self.formula.left_out)}})
 
-    def json(self) -> str:
-        """The same as strict JSON."""
-        return json.dumps(self.data(), indent=1, ensure_ascii=False, allow_nan=False)
-
-    def markdown(self, rule_file: str = "", page_of: str = "") -> str:
-        """A page of Markdown; `printing.page.markdown` has the arguments."""
-        return page.markdown(self.data(), rule_file, page_of)
-
-    def latex(self) -> str:
-        """The formula as one LaTeX environment."""
-        lines = [line.replace(r"\leftarrow", r"&\leftarrow", 1) for line in self.formula.latex]
-        return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
-
-    def _repr_markdown_(self) -> str:
-        return self.markdown()
-
-    def _repr_latex_(self) -> str:
-        return f"$$\n{self.latex()}\n$$"
-
-    def __str__(self) -> str:
-        return page.text(self.data())
-
 
 @dataclass(frozen=True)
 class Overview:
     """Every optimizer in a line: what ``tw.explain()`` gives."""
 
     explanations: Mapping[str, Explanation]
+    minimizers: Mapping[str, MethodExplanation]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Name, what it does, bytes of state per parameter, lr to search, and when to reach for it."""
-        return [
-            {
-                "name": name,
-                "summary": e.summary,
+        """Name, kind ("rule" or "minimizer"), what it does and when to reach for it.
+
+        A rule has its bytes of state per parameter and the lr to search, a minimizer its cost.
+        """
+        found: list[dict[str, Any]] = []
+        for name, e in self.explanations.items():
+            numbers = {
                 "bytes_per_parameter": e.state["bytes_per_parameter"],
                 "lr": e.settings.get("lr", {}).get("search"),
-                "when": e.when,
             }
-            for name, e in self.explanations.items()
-        ]
+            found.append({"name": name, "kind": "rule", "summary": e.summary, **numbers, "when": e.when})
+        for name, e in self.minimizers.items():
+            found.append({"name": name, "kind": "minimizer", "summary": e.summary, "cost": e.cost, "when": e.when})
+        return found
 
     def json(self) -> str:
         """The rows as strict JSON."""
         return json.dumps(plain(self.rows()), indent=1, ensure_ascii=False, allow_nan=False)
 
     def markdown(self, page_of: str = "") -> str:
-        """A table; `page_of` is where the pages are, with ``{name}`` in it."""
-        head = ["| optimizer | what it does | state, bytes per parameter | lr to search | reach for it when |"]
-        lines = [*head, "|---|---|---|---|---|"]
+        """A table of the rules and one of the minimizers; `page_of` is where the pages are, with ``{name}`` in it."""
+        head = "| optimizer | what it does | state, bytes per parameter | lr to search | reach for it when |"
+        lines = [head, "|---|---|---|---|---|"]
+        more = ["| minimizer | what it does | memory and work | reach for it when |", "|---|---|---|---|"]
         for row in self.rows():
-            name = f"[{row['name']}]({page_of.format(name=row['name'])})" if page_of else row["name"]
-            lines.append(f"| {name} | {row['summary']} | {row['bytes_per_parameter']} | {row['lr']} | {row['when']} |")
-        return "\n".join(lines) + "\n"
+            row["name"] = f"[{row['name']}]({page_of.format(name=row['name'])})" if page_of else row["name"]
+            cells = [value for key, value in row.items() if key != "kind"]
+            (lines if row["kind"] == "rule" else more).append(f"| {' | '.join(map(str, cells))} |")
+        return "\n".join([*lines, "", f"## {MINIMIZERS}", "", *more]) + "\n"
 
     def _repr_markdown_(self) -> str:
         return self.markdown()
 
     def __str__(self) -> str:
-        wide = max(map(len, self.explanations))
-        return "\n".join(f"{row['name']:<{wide}}  {row['summary']}" for row in self.rows())
+        wide = max(map(len, [*self.explanations, *self.minimizers]))
+        lines = {"rule": [], "minimizer": ["", f"{MINIMIZERS}:"]}
+        for row in self.rows():
+            lines[row["kind"]].append(f"{row['name']:<{wide}}  {row['summary']}")
+        return "\n".join(lines["rule"] + lines["minimizer"])
 
 
 @overload
 def explain(optimizer: None = None) -> Overview: ...
 @overload
-def explain(optimizer: str | Rule | type[Optimizer], **settings: Any) -> Explanation: ...
-def explain(optimizer: str | Rule | type[Optimizer] | None = None, **settings: Any) -> Explanation | Overview:
+def explain(optimizer: str | Given, **settings: Any) -> Explanation | MethodExplanation: ...
+def explain(optimizer: str | Given | None = None, **settings: Any) -> Explanation | MethodExplanation | Overview:
     """Explain an optimizer; without one, all of them in a line each.
 
     Args:
-        optimizer: a name, a class (`tw.Adam`), or a rule of your own.
-        settings: hyper-parameters that differ from their defaults: ``explain("adam", amsgrad=True)``.
+        optimizer: a name, of a rule or a minimizer; a class (`tw.Adam`, `tw.BFGS`); or a rule of your own.
+        settings: hyper-parameters that differ from their defaults: ``explain("adam", amsgrad=True)``; of a
+            minimizer its options: ``explain("lbfgs", memory=5)``.
 
     Raises:
         ValueError: there is no such optimizer, or a setting has a value out of its range.
@@ -221,10 +214,25 @@ def explain(optimizer: str | Rule | type[Optimizer] | None = None, **settings: A
         'p ← p − lr · m̂ / (√v̂ + ε)'
         >>> explain("adm")
         Traceback (most recent call last):
-        ValueError: there is no rule 'adm'. Did you mean 'adam'? Known: ...
+        ValueError: there is no optimizer 'adm'. Did you mean 'adam'? Known: ...
     """
     if optimizer is None:
-        return Overview({name: explain(name) for name in rules.names()})
+        by_name = {name: _explain_rule(name, {}) for name in rules.names()}
+        return Overview(by_name, {name: explain_method(name) for name in METHODS})
+    if isinstance(optimizer, type) and issubclass(optimizer, FullBatch):
+        make: Any = optimizer
+        optimizer = str(make([torch.zeros(1)]).method(1).name)
+    if isinstance(optimizer, str):
+        name, known = optimizer.lower().replace("_", "-"), [*rules.names(), *METHODS]
+        if name in METHODS:
+            return explain_method(name, **settings)
+        if optimizer.lower() not in known:
+            near = did_you_mean(name, known)
+            raise ValueError(f"there is no optimizer {optimizer!r}.{near} Known: {', '.join(known)}.")
+    return _explain_rule(optimizer, settings)
+
+
+def _explain_rule(optimizer: str | Rule | type[Optimizer], settings: Mapping[str, Any]) -> Explanation:
     made = _class(optimizer)
     rule, own = made.rule, made.formula
     given = rules.find(optimizer) if isinstance(optimizer, str) else own

@@ -17,7 +17,9 @@ from thalweg.cli.mistakes import explained
 
 
 def explain(
-    name: Annotated[str | None, typer.Argument(help="An optimizer, as in adam.  [default: a table of all]")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="An optimizer, as in adam or bfgs.  [default: a table of all]")
+    ] = None,
     worked: Annotated[bool, typer.Option("--worked", help="The formula line by line with its numbers.")] = False,
     history: Annotated[bool, typer.Option("--history", help="How much each past gradient counts.")] = False,
     steps: Annotated[
@@ -26,7 +28,9 @@ def explain(
     landscape: Annotated[
         str, typer.Option(help="Where --worked walks: a name, 'lambda x, y: ...' or file.py:function.")
     ] = "valley",
-    parameter: Annotated[str, typer.Option(help="Whose numbers --worked shows: an index or a coordinate.")] = "0",
+    parameter: Annotated[
+        str | None, typer.Option(help="Whose numbers --worked shows: an index or a coordinate.  [default: the first]")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, as in lr=0.1; may be repeated.", metavar="NAME=VALUE")
     ] = None,
@@ -42,6 +46,7 @@ def explain(
     sys.stdout.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]  a terminal without β
     import thalweg as tw  # loads torch: not for --help
     from thalweg import rules
+    from thalweg.explanation import Explanation
 
     with explained():
         if as_json + as_latex + as_markdown > 1:
@@ -56,10 +61,12 @@ def explain(
         if name is not None and rule is not None:
             raise ValueError(f"name is {name!r} and --rule is {str(rule)!r}; give one of them.")
         found = tw.explain(rules.load(rule) if rule else str(name), **_settings(settings or []))
-        where = int(parameter) if parameter.isdecimal() else parameter
+        whose = {} if parameter is None else {"parameter": int(parameter) if parameter.isdecimal() else parameter}
+        if whose and not isinstance(found, Explanation):
+            raise ValueError(f"--parameter is {parameter!r}; {found.name} moves all at once, and all are shown.")
         shown: dict[str, Any] = {}
         if worked:
-            shown["worked"] = found.worked(steps or 3, landscape, where)
+            shown["worked"] = found.worked(steps or 3, landscape, **whose)
         if history:
             shown["history"] = found.history(steps or 16)
     if as_json:
@@ -99,9 +106,16 @@ def _overview(overview: Any, as_json: bool, as_markdown: bool) -> None:
     table.add_column("what it does")
     table.add_column("bytes per\nparameter", justify="right")
     table.add_column("lr to search", no_wrap=True)
+    more = Table(box=None, pad_edge=False)
+    more.add_column("minimizer", style="bold cyan", no_wrap=True)
+    more.add_column("what it does")
+    more.add_column("memory and work")
     for row in overview.rows():
-        table.add_row(row["name"], row["summary"], str(row["bytes_per_parameter"]), row["lr"] or "")
-    console.print(table)
+        if row["kind"] == "rule":
+            table.add_row(row["name"], row["summary"], str(row["bytes_per_parameter"]), row["lr"] or "")
+        else:
+            more.add_row(row["name"], row["summary"], row["cost"])
+    console.print(table, "", more, sep="\n")
 
 
 def _show(found: Any, shown: dict[str, Any], where: str) -> None:
@@ -131,6 +145,6 @@ def _coloured(text: str) -> Text:
     for line in re.finditer(r"(?m)^  (?P<name>[\w', ]+) <- .*?(?P<result>= [^=\n]+)?$", text):
         made.stylize("cyan", *line.span("name"))
         made.stylize("bold green", *line.span("result"))
-    made.highlight_regex(r"(?m)^step \d+", "bold")
+    made.highlight_regex(r"(?m)^(step|iteration) \d+", "bold")
     made.highlight_regex(r"[█▏▎▍▌▋▊▉]+", "cyan")
     return made

@@ -31,7 +31,8 @@ class Trial:
     """One evaluation: where, the value found, whether the walk went there, and the search's own numbers.
 
     Along a line these are `a`, the step length, and `slope`, the derivative there; in a trust region `radius`,
-    `length` of the step, the decrease that the model `foretold`, the decrease `gained` and their `ratio`.
+    `length` of the step, the decrease that the model `foretold`, the decrease `gained`, their `ratio`, and where
+    the Hessian is there `mu`, which is 0 inside the region.
     """
 
     p: np.ndarray
@@ -134,7 +135,13 @@ class _Listener:
             numbers = {"a": float(walk.step[0])}
         else:
             now.d = x[0] - now.p
-            numbers = {"radius": walk.radius[0], "length": walk.length[0], "foretold": walk.foretold[0]}
+            radius, length = walk.radius[0], walk.length[0]
+            numbers = {"radius": radius, "length": length}
+            if "H" in now.known:  # (H + mu I) s = -g
+                s = now.d
+                inside = length < (1 - 1e-5) * radius
+                numbers["mu"] = 0.0 if inside else -(s @ (now.g + now.known["H"] @ s)) / (s @ s)
+            numbers["foretold"] = walk.foretold[0]
         now.trials.append(Trial(x[0].copy(), np.nan, {name: float(value) for name, value in numbers.items()}))
         return x
 
@@ -151,8 +158,8 @@ class _Listener:
         now.hessians = self.asked.hessians - sum(each.hessians for each in self.iterations[:-1])
         now.products = self.asked.products - sum(each.products for each in self.iterations[:-1])
         if told.moved[0]:
-            for each in now.trials:
-                each.accepted = bool((each.p == told.x[0]).all())
+            taken = next(each for each in reversed(now.trials) if (each.p == told.x[0]).all())
+            taken.accepted = True
             now.s, now.y = told.x[0] - now.p, told.g[0] - now.g
             now.learned = self._learned(now, told.g[0])
             self._begin(told.x[0], told.f[0], told.g[0])
@@ -175,7 +182,7 @@ class _Listener:
         memory = self.walk.memory
         if "age" in memory:  # conjugate gradients: the new direction is beta d - g
             return {"beta": float((self.walk.d[0] + g) @ now.d / (now.d @ now.d))}
-        learned = {"gamma": float(memory["gamma"][0])} if "gamma" in memory else {}
+        learned: dict[str, Any] = {"gamma": float(memory["gamma"][0])} if "gamma" in memory else {}
         if "H" in memory and not self.walk.direction.hessian:
             learned["H"] = memory["H"][0].copy()
         elif "gamma" in memory and len(g) <= WRITTEN:

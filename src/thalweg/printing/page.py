@@ -10,6 +10,7 @@ FORMULA
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,36 @@ from thalweg.printing.conventions import library
 from thalweg.printing.notation import UNICODE
 
 WIDTH = 100
+
+
+class Explained:
+    """Something that has `data()` with a title, a summary and a formula, in every form in which one reads it."""
+
+    def data(self) -> dict[str, Any]:
+        """Everything as JSON can hold it."""
+        raise NotImplementedError
+
+    def json(self) -> str:
+        """The same as strict JSON."""
+        return json.dumps(self.data(), indent=1, ensure_ascii=False, allow_nan=False)
+
+    def markdown(self, rule_file: str = "", page_of: str = "") -> str:
+        """A page of Markdown; `printing.page.markdown` has the arguments."""
+        return markdown(self.data(), rule_file, page_of)
+
+    def latex(self) -> str:
+        """The formula as one LaTeX environment."""
+        lines = [re.sub(r"\\leftarrow|\\geq|=", r"&\g<0>", line, count=1) for line in self.data()["formula"]["latex"]]
+        return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown()
+
+    def _repr_latex_(self) -> str:
+        return f"$$\n{self.latex()}\n$$"
+
+    def __str__(self) -> str:
+        return text(self.data())
 
 
 @dataclass(frozen=True)
@@ -47,12 +78,15 @@ def sections(known: Mapping[str, Any]) -> list[Section]:
     found = [
         Section("Formula", lines=formula["text"].splitlines(), prose=left_out),
         Section("Symbols", pairs=[(symbol(name), means) for name, means in known.get("symbols", {}).items()]),
+        Section("In the source", pairs=[*known.get("source", {}).items()]),
         Section("Intuition", prose=known.get("intuition", "")),
         Section("Strengths", points=known.get("strengths", [])),
         Section("Weaknesses", points=known.get("weaknesses", [])),
         Section("When", prose=known.get("when", "")),
         Section("When not", prose=known.get("when_not", "")),
         Section("Settings", pairs=settings, prose=searched),
+        Section("Step length", pairs=[*known.get("search", {}).items()]),
+        Section("Cost", prose=f"{known['cost']}." if known.get("cost") else ""),
         Section("State", prose=known.get("state", {}).get("text", "")),
         Section("Conventions", pairs=conventions, prose=known.get("conventions_note", "")),
         Section("Kin", pairs=[*known.get("kin", {}).items()]),
@@ -106,8 +140,10 @@ def markdown(known: Mapping[str, Any], rule_file: str = "", page_of: str = "") -
             rows = [f"| {name} | `{call}` |" for name, call in section.pairs]
             parts.append("\n".join(["| as in | call |", "|---|---|", *rows]))
         elif section.heading == "Settings":
-            rows = [_row(name, one) for name, one in known["settings"].items()]
-            parts.append("\n".join(["| argument | value | range to search | meaning |", "|---|---|---|---|", *rows]))
+            ranges = any(one["search"] for one in known["settings"].values())
+            rows = [_row(name, one, ranges) for name, one in known["settings"].items()]
+            head = "| argument | value |" + " range to search |" * ranges + " meaning |"
+            parts.append("\n".join([head, "|---|---|" + "---|" * ranges + "---|", *rows]))
         elif section.heading == "Symbols":
             parts.append("\n".join(f"- `{name.replace(' ', '` or `')}`: {means}" for name, means in section.pairs))
         elif section.pairs:
@@ -128,8 +164,9 @@ def _setting(one: Mapping[str, Any]) -> str:
     return f"{_value(one)}{search}: {one['meaning']}"
 
 
-def _row(name: str, one: Mapping[str, Any]) -> str:
-    return f"| `{name}` | {_value(one)} | {one['search'] or ''} | {one['meaning']} |"
+def _row(name: str, one: Mapping[str, Any], ranges: bool) -> str:
+    cells = [f"`{name}`", _value(one), *([one["search"] or ""] if ranges else []), one["meaning"]]
+    return f"| {' | '.join(cells)} |"
 
 
 def _value(one: Mapping[str, Any]) -> str:

@@ -17,6 +17,8 @@ from thalweg.minimize import Result, minimize
 from thalweg.racing.entries import Searcher
 
 GTOL = 1e-10
+# For few unknowns `minimize` takes BFGS in the place of conjugate gradients; whoever races them wants to see them.
+ITSELF = {"cg": {"matrix": 0}}
 
 
 def search(entry: Searcher, place: Landscape, steps: int) -> Trajectory:
@@ -40,7 +42,7 @@ def search(entry: Searcher, place: Landscape, steps: int) -> Trajectory:
         if count <= steps + 1:
             rows.append((count, now.x.clone(), float(now.fun), now.grad.clone()))
 
-    options = {"gtol": GTOL, "maxfun": steps + 1, **entry.options}
+    options = {"gtol": GTOL, "maxfun": steps + 1, **ITSELF.get(entry.method, {}), **entry.options}
     minimize(place.value, start, method=entry.method, callback=seen, options=options)
     values: dict[str, list[Any]] = {"evaluations": [count for count, *_ in rows]}
     places = torch.stack([each for _, each, *_ in rows])

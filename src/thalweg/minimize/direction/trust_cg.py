@@ -69,7 +69,11 @@ card = MethodCard(
     when_not="Few unknowns: use newton.",
     cost="5 n numbers beside the products",
     summary="Newton's step from products with the Hessian only, as exact as the step deserves.",
-    symbols={"H": "the Hessian, of which only products are taken", "radius": "how far the parabola is trusted"},
+    symbols={
+        "H": "the Hessian, of which only products are taken",
+        "s": "the step: the next point is p + s",
+        "radius": "how far the parabola is trusted",
+    },
     kin={
         "newton": "solves the same equation exactly, with the whole Hessian",
         "lbfgs": "needs gradients only",

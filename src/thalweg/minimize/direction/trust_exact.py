@@ -89,6 +89,7 @@ card = MethodCard(
     symbols={
         "H": "the Hessian",
         "mu": "what is added to every curvature so that the step fits into the ball; 0 inside it",
+        "s": "the step: the next point is p + s",
         "radius": "how far the parabola is trusted",
     },
     kin={

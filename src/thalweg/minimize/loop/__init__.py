@@ -107,8 +107,7 @@ def run(
         with np.errstate(all="ignore"):
             walking = walk(Counted(problem, progress), x, f, g)
         tiring = max(limits.patience // 4, 1)
-        lowest, idle = np.stack([progress.fun, progress.norm]), np.zeros(count, dtype=int)
-        rounding = 10 * epsilon(x)
+        watch = Watch(progress, 10 * epsilon(x))
         while len(progress.members):
             members = progress.members
             with np.errstate(all="ignore"):
@@ -118,17 +117,13 @@ def run(
                 told = walking.tell(x, f, g)
             at, moved = slice(None) if len(members) == count else members, told.moved
             progress.nfev[at] += 1
-            progress.nit[at] += told.moved
-            done = told.moved & (told.norm <= limits.gtol)
-            low = lowest[:, at]
-            idle[at] = np.where((told.f < low[0]) | (told.norm < low[1]), 0, idle[at] + told.moved)
-            low = lowest[:, at] = np.fmin((told.f, told.norm), low)
-            same = told.f <= low[0] + rounding * abs(low[0])  # of values that differ by rounding, the flattest
-            better = (told.f < progress.fun[at] - rounding * abs(low[0])) | (same & (told.norm < progress.norm[at]))
-            _remember(progress, told, better | done)
+            progress.nit[at] += moved
+            done = moved & (told.norm <= limits.gtol)
+            watch.see(at, told, done)
+            idle = watch.idle[at]
             stop = callback is not None and told.moved.any() and callback(progress)
             ended = done | told.stuck | (progress.nit[at] >= limits.maxiter) | (progress.nfev[at] >= limits.maxfun)
-            ended = ended | (idle[at] >= limits.patience)
+            ended |= idle >= limits.patience
             if stop or ended.any():
                 status = np.select(
                     [done, progress.nit[at] >= limits.maxiter, progress.nfev[at] >= limits.maxfun, ended],
@@ -140,24 +135,50 @@ def run(
                 progress.members = members[rows]
                 if len(rows):
                     walking.keep(rows)
-                at, moved = progress.members, moved[rows]
-            tired = np.flatnonzero(moved & (idle[at] > 0) & (idle[at] % tiring == 0))
-            if len(tired) and len(progress.members):
-                with np.errstate(all="ignore"):
-                    walking.forget(tired)  # perhaps what was learned no longer holds here
+                idle, moved = idle[rows], moved[rows]
+            if idle.any():
+                tired = np.flatnonzero(moved & (idle > 0) & (idle % tiring == 0))
+                if len(tired):
+                    with np.errstate(all="ignore"):
+                        walking.forget(tired)  # perhaps what was learned no longer holds here
     except KeyboardInterrupt:
         progress.status[progress.members] = INTERRUPTED
     return progress
 
 
-def _remember(progress: Progress, told: Told, which: np.ndarray) -> None:
-    """Keep the best: the lowest value; of a problem that has converged, the point that passed the test."""
-    if which.all() and len(which) == len(progress.fun):
-        progress.x, progress.fun, progress.grad, progress.norm = told.x, told.f, told.g, told.norm
-    elif which.any():
-        rows = np.flatnonzero(which)
-        to = progress.members[rows]
-        progress.x = replaced(progress.x, to, told.x[rows])
-        progress.grad = replaced(progress.grad, to, told.g[rows])
-        progress.fun = replaced(progress.fun, to, told.f[rows])
-        progress.norm = replaced(progress.norm, to, told.norm[rows])
+class Watch:
+    """Keeps the best of every problem, and counts how many steps ago it got any better.
+
+    Attributes:
+        lowest, flattest: the lowest value and the smallest gradient seen, (B,) each, not of one point.
+        idle: steps since either got lower, (B,).
+    """
+
+    def __init__(self, progress: Progress, rounding: float):
+        self.progress, self.rounding = progress, rounding
+        self.lowest, self.flattest = progress.fun.copy(), progress.norm.copy()
+        self.idle = np.zeros(len(progress.fun), dtype=int)
+
+    def see(self, at: Any, told: Told, done: np.ndarray) -> None:
+        """Take in what was told of these problems; `done` are those that passed the test."""
+        progress, lowest = self.progress, self.lowest[at]
+        better = told.f < progress.fun[at] - self.rounding * abs(lowest)
+        if better.all():  # as nearly always
+            self.idle[at] = 0
+            self.lowest[at] = told.f
+        else:
+            lower = told.f < lowest
+            self.idle[at] = np.where(lower | (told.norm < self.flattest[at]), 0, self.idle[at] + told.moved)
+            self.lowest[at] = lowest = np.where(lower, told.f, lowest)
+            same = told.f <= lowest + self.rounding * abs(lowest)  # of values that differ by rounding, the flattest
+            better |= same & (told.norm < progress.norm[at]) | done
+        self.flattest[at] = np.fmin(self.flattest[at], told.norm)
+        if better.all() and len(better) == len(progress.fun):
+            progress.x, progress.fun, progress.grad, progress.norm = told.x, told.f, told.g, told.norm
+        elif better.any():
+            rows = np.flatnonzero(better)
+            to = progress.members[rows]
+            progress.x = replaced(progress.x, to, told.x[rows])
+            progress.grad = replaced(progress.grad, to, told.g[rows])
+            progress.fun = replaced(progress.fun, to, told.f[rows])
+            progress.norm = replaced(progress.norm, to, told.norm[rows])
