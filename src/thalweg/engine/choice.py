@@ -28,7 +28,7 @@ def kernels_can_be_built(engine: str) -> bool:
     """Whether a compiler works here and its libraries can be loaded; if not, say once what to do."""
     try:
         build.load('extern "C" int works() { return 1; }')
-    except (build.NoCompiler, OSError) as error:
+    except (RuntimeError, OSError) as error:  # no compiler, no home, no folder of our own
         if engine == "cpu":
             raise
         warnings.warn(f"steps run eagerly, several times slower than compiled ones: {error}", stacklevel=2)
