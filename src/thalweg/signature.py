@@ -55,7 +55,6 @@ class Signature:
     slots: dict[str, SlotSpec]
     numbers: dict[str, float]
     flags: dict[str, tuple[Any, ...]]  # every allowed value, the default first
-    uses_t: bool = True
 
     @property
     def defaults(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def check(
     from thalweg import contract, rules
 
     with explained():
-        found = rules.load(rule) if rule.endswith(".py") else rules.find(rule)
+        found = rules.named(rule)
     broken = 0
     for promise, seen in contract.check(found).items():
         broken += seen is not None

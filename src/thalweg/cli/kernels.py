@@ -44,7 +44,7 @@ def build(
 
     with explained():
         check_flag("dtype", dtype, tuple(MEMORY))
-        chosen = [rules.load(n) if n.endswith(".py") else rules.find(n) for n in names or rules.names()]
+        chosen = [rules.named(name) for name in names or rules.names()]
     for rule in map(with_decay, chosen):
         graphs = {trace(rule, **flags) for flags in signature_of(rule).flag_settings()}
         for graph in graphs:
@@ -68,7 +68,7 @@ def show(
 
     with explained():
         check_flag("dtype", dtype, tuple(MEMORY))
-        graph = trace(with_decay(rules.load(name) if name.endswith(".py") else rules.find(name)))
+        graph = trace(with_decay(rules.named(name)))
     types = dict.fromkeys(("p", "g", *graph.slots), dtype)
     typer.echo(print_kernels(graph, types, "double" if dtype == "float64" else "float")[0])
 

@@ -72,6 +72,7 @@ def step(
     members = len(ps[0])
     signature = signature_of(rule)
     settings: dict[str, Any] = {**signature.defaults, **_settings(rule, hyper, members)}
+    whole = listed and trace(rule, **settings).model_wide
     if isinstance(t, torch.Tensor):
         settings["t"] = t.double()  # a power of an integer tensor would be float32
     many = {name: value for name, value in settings.items() if isinstance(value, torch.Tensor) and value.ndim}
@@ -82,7 +83,7 @@ def step(
 
     def member(ps: list, gs: list, kept: dict[str, list], many: dict[str, torch.Tensor]) -> dict[str, list]:
         columns = [ps, gs, *(kept.get(name) for name in signature.slots)]
-        if listed and trace(rule, **_static(rule, settings)).model_wide:
+        if whole:
             result = rule(*(None if c is None else TensorList(c) for c in columns), **one, **many)
             new = [result] if isinstance(result, TensorList) else list(result)
             return {name: c.tensors for name, c in zip(names, new, strict=True) if c is not None}
@@ -105,10 +106,6 @@ def step(
 
 def _as_list(value: Tensors) -> list[torch.Tensor]:
     return value if isinstance(value, list) else [value]
-
-
-def _static(rule: Rule, settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name != "t"}
 
 
 def _settings(rule: Rule, hyper: Mapping[str, Any], members: int) -> dict[str, Any]:

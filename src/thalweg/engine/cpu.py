@@ -18,6 +18,7 @@ from thalweg.engine import build
 from thalweg.engine.cell import Cell, plain
 from thalweg.engine.cpp import MEMORY, Printed, print_kernels
 from thalweg.engine.graph import Graph, Node, evaluate
+from thalweg.engine.host import host_function
 from thalweg.engine.trace import trace
 from thalweg.signature import Rule, signature_of
 
@@ -48,15 +49,13 @@ class Program:
             self.same[dtype] = are, put
 
     def run(self, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
-        """Update the cells in place; all have the same t, which is that of the call."""
+        """Update the cells in place; their t and their slots that live on the host are the same for all."""
         graph = self.graph
-        known = {graph.inputs[name]: hyper[name] for name in graph.inputs if name in hyper}
-        known[graph.inputs["t"]] = cells[0].t
-        known |= {n: n.value for n in graph.nodes if n.op == "constant"}
-        for node in graph.nodes:
-            if node.stage == "host" and node not in known and all(arg in known for arg in node.args) and node.args:
-                known[node] = evaluate(node, [known[arg] for arg in node.args])
-        per_tensor: list[dict[Node, Any]] = [_numbers(graph, cell, known) for cell in cells]
+        own = {name: float(cells[0].slots[name]) for name in graph.slots if graph.inputs[name].stage == "host"}
+        given = {"t": cells[0].t, **hyper, **own}
+        known: dict[Node, Any] = {graph.inputs[name]: value for name, value in given.items()}
+        known |= zip(graph.host, host_function(graph, graph.host)(**given), strict=True)
+        per_tensor = [{**known, **_numbers(graph, cell)} for cell in cells]
         ends = list(accumulate(cell.p.numel() for cell in cells))
         ends_array = (ctypes.c_int64 * len(cells))(*ends)
         spare: dict[tuple[int, str], torch.Tensor] = {}
@@ -81,17 +80,10 @@ class Program:
                     cell.slots[name].fill_(float(per_tensor[k][node]))
 
 
-def _numbers(graph: Graph, cell: Cell, known: dict[Node, Any]) -> dict[Node, Any]:
-    """What the host knows for this tensor: the step's scalars, and its own one-number slots."""
-    values = dict(known)
-    for name in graph.slots:
-        node = graph.inputs[name]
-        if node.stage != "element":
-            values[node] = float(cell.slots[name])
-    for node in graph.host:
-        if node not in values:
-            values[node] = evaluate(node, [values[arg] for arg in node.args])
-    return values
+def _numbers(graph: Graph, cell: Cell) -> dict[Node, float]:
+    """The tensor's own one-number slots that a cut feeds."""
+    nodes = {name: graph.inputs[name] for name in graph.slots}
+    return {node: float(cell.slots[name]) for name, node in nodes.items() if node.stage == "number"}
 
 
 def _evaluate_numbers(nodes: Sequence[Node], values: dict[Node, Any]) -> None:

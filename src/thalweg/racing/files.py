@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thalweg.engine.trajectory import plain
+from thalweg.lab.files import write
 from thalweg.signature import did_you_mean
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ def save(race: Race, path: Path, theme: str = "light", progress: Progress | None
     kind = ending(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "json":
-        path.write_text(json.dumps(race.data(), allow_nan=False) + "\n", encoding="utf-8")
+        write(path, json.dumps(race.data(), allow_nan=False) + "\n")
     elif kind == "csv":
-        path.write_text(table(race), encoding="utf-8")
+        write(path, table(race))
     elif kind in ("gif", "mp4"):
         from thalweg.pictures.moving import gif, mp4
 
@@ -55,7 +56,7 @@ def write_picture(drawn: Any, path: Path, theme: str, title: str, description: s
 
     if ending(path, ("png", "svg")) == "svg":
         text = themes.page(drawn, themes.find(theme), name=path.stem, title=title, description=description)
-        path.write_text(text, encoding="utf-8")
+        write(path, text)
     else:
         words = {"Title": title, "Description": description, "Software": "thalweg"}
         with themes.themed(themes.find(theme)):

@@ -17,6 +17,7 @@ from torch import Tensor
 from thalweg import landscapes
 from thalweg.card import Log, OneMinusLog, card_of
 from thalweg.engine.trajectory import plain
+from thalweg.lab.files import write
 from thalweg.landscape import Interval, Landscape
 from thalweg.racing.entries import Entry, Given, Settings, entries
 from thalweg.racing.race import placed
@@ -125,14 +126,14 @@ class RateMap:
         kind = ending(path, KINDS)
         path.parent.mkdir(parents=True, exist_ok=True)
         if kind == "json":
-            path.write_text(json.dumps(self.data(), allow_nan=False) + "\n", encoding="utf-8")
+            write(path, json.dumps(self.data(), allow_nan=False) + "\n")
         elif kind == "csv":
             out = io.StringIO()
             writer = csv.writer(out, lineterminator="\n")
             writer.writerow([self.x.name, self.y.name, "rate"])
             for row, y in zip(plain(self.rates), self.y.values, strict=True):
                 writer.writerows([x, y, rate] for x, rate in zip(self.x.values, row, strict=True))
-            path.write_text(out.getvalue(), encoding="utf-8")
+            write(path, out.getvalue())
         else:
             title = f"{self.optimizer} on {self.landscape.name}: rate of convergence"
             write_picture(self.figure(theme), path, theme, title, self.description())

@@ -34,6 +34,11 @@ def find(name: str) -> Rule:
     return getattr(importlib.import_module(f"{__name__}.{name.lower()}"), name.lower())
 
 
+def named(name: str) -> Rule:
+    """The rule of that name, or in that file if the name ends in ``.py``; raises as `find` and `load` do."""
+    return load(name) if name.endswith(".py") else find(name)
+
+
 def load(path: str | Path) -> Rule:
     """The rule in a file of the user's: the one function there that begins with ``(p, g``.
 
