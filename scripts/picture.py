@@ -9,14 +9,14 @@ import json
 import sys
 from pathlib import Path
 
-from thalweg.lab import report
+from thalweg.lab.report.drawings import pictures
 
 
 def main() -> int:
     source, target = map(Path, sys.argv[1:3])
     data = json.loads(source.read_text())
     target.parent.mkdir(parents=True, exist_ok=True)
-    drawing = report.pictures(data)["lr"].svg
+    drawing = pictures(data)["lr"].svg
     # Inside the report the page gives the colour; a picture of its own must know day and night by itself.
     ink = "<style>svg{color:#1f2328}@media(prefers-color-scheme:dark){svg{color:#e6edf3}}</style>"
     head, _, rest = drawing.partition(">")

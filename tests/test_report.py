@@ -11,7 +11,10 @@ from statistics import mean, stdev
 
 import pytest
 
-from thalweg.lab.report import code, events, ledger_sentence, pictures, render, rows, write_report
+from thalweg.lab.report import render, write_report
+from thalweg.lab.report.drawings import pictures
+from thalweg.lab.report.tables import rows
+from thalweg.lab.report.words import code, events, ledger_sentence
 
 SECTIONS = ("results", "differences", "curves", "lr", "tuning", "cost", "budget", "events", "repeat")
 STEPS = 400

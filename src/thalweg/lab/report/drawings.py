@@ -1,0 +1,161 @@
+"""The pictures of a report, each made from the data alone, with the sentence that stands beneath it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from thalweg.lab.report.data import SEARCHED, Data, part, runs, seen_as
+from thalweg.lab.report.tables import rows
+from thalweg.pictures.cost import cost
+from thalweg.pictures.curves import learning_curves, tuning_curves
+from thalweg.pictures.forest import Difference, forest
+from thalweg.pictures.sensitivity import Search, Trial, sensitivity
+from thalweg.pictures.style import short, svg
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing and the sentence beneath it."""
+
+    svg: str
+    caption: str
+
+
+def pictures(data: Data) -> dict[str, Picture]:
+    """Every picture that the data allow, by the name of its section."""
+    makers = {
+        "differences": _differences,
+        "curves": _curves,
+        "lr": _sensitivity,
+        "tuning": _tuning,
+        "cost": _cost,
+    }
+    made = {name: maker(data, f"{name}-picture") for name, maker in makers.items()}
+    return {name: picture for name, picture in made.items() if picture}
+
+
+def _differences(data: Data, name: str) -> Picture | None:
+    decision = part(data, "decision")
+    against = [each for each in decision.get("comparisons") or [] if each.get("low") is not None]
+    if not against:
+        return None
+    shown = [Difference(c["rival"], c["difference"], c["low"], c["high"], c["verdict"]) for c in against]
+    task, leader = data["task"], decision["leader"]
+    drawn = forest(
+        shown,
+        seen_as(data),
+        leader=leader,
+        metric=task["metric"],
+        mode=task["mode"],
+        margin=decision["margin"],
+    )
+    said = "; ".join(f"{d.rival}: {short(d.value)}, from {short(d.low)} to {short(d.high)}" for d in shown)
+    caption = (
+        f"Each line is the interval for {task['metric']} of {leader} minus that of a rival, over paired "
+        f"seeds, all of them holding together at {100 * (1 - decision['alpha']):g} %: one clear of 0 is a difference, "
+        "one inside the grey band a practical tie, any other leaves it open."
+    )
+    return Picture(svg(drawn, name=name, title=f"{leader} against its rivals", description=said), caption)
+
+
+def _curves(data: Data, name: str) -> Picture | None:
+    shown, sentence = runs(data, "confirmation"), "the median over the fresh seeds, the band its quartiles"
+    if not shown:
+        shown, sentence = (
+            _best_searches(data),
+            "the best run of each search: one seed, so it proves nothing yet",
+        )
+    shown = [run for run in shown if run.get("curve")]
+    if not shown:
+        return None
+    metric, mode = data["task"]["metric"], data["task"]["mode"]
+    loss = "training loss" if metric != "training loss" else "loss"
+    panels = {metric: _by_optimizer(shown, "metric"), loss: _by_optimizer(shown, "loss")}
+    drawn = learning_curves(panels, seen_as(data), {metric: mode, loss: "min"})
+    caption = (
+        f"Left {metric}, right the training loss, at every measured step; each line is {sentence}. "
+        "The vertical axes leave out what only the first quarter of the steps reaches."
+    )
+    return Picture(svg(drawn, name=name, title="Learning curves", description=caption), caption)
+
+
+def _by_optimizer(runs: Sequence[Data], key: str) -> dict[str, list[list[tuple[float, float | None]]]]:
+    grouped: dict[str, list[list[tuple[float, float | None]]]] = {}
+    for run in runs:
+        curve = [(point["step"], point.get(key)) for point in run["curve"]]
+        grouped.setdefault(run["optimizer"], []).append(curve)
+    return grouped
+
+
+def _best_searches(data: Data) -> list[Data]:
+    """The best finished run of the search of each optimizer."""
+    sign = 1 if part(data, "task").get("mode") == "min" else -1
+    best: dict[str, Data] = {}
+    for run in runs(data, *SEARCHED):
+        if run["final"] is None:
+            continue
+        rival = best.get(run["optimizer"])
+        if rival is None or sign * run["final"] < sign * rival["final"]:
+            best[run["optimizer"]] = run
+    return list(best.values())
+
+
+def _sensitivity(data: Data, name: str) -> Picture | None:
+    searches = {each: search for each in seen_as(data) if (search := _search(data, each)).trials}
+    if not searches:
+        return None
+    metric, mode = data["task"]["metric"], data["task"]["mode"]
+    drawn = sensitivity(searches, seen_as(data), metric=metric, mode=mode)
+    failed = sum(trial.value is None for search in searches.values() for trial in search.trials)
+    caption = (
+        f"Every trial of the search: {metric} at the end against the learning rate; the wider the shaded "
+        f"window, the less the lr matters. {failed or 'No'} trial{'s' * (failed != 1)} diverged"
+        + (", marked by a cross at the bad edge." if failed else ".")
+    )
+    return Picture(svg(drawn, name=name, title=f"{metric} against lr", description=caption), caption)
+
+
+def _search(data: Data, name: str) -> Search:
+    trials = [
+        Trial(
+            run["hyper_parameters"]["lr"],
+            None if run["diverged"] else run["final"],
+            run["phase"] == "default",
+        )
+        for run in runs(data, *SEARCHED)
+        if run["optimizer"] == name and run["hyper_parameters"].get("lr")
+    ]
+    space = part(part(data, "spaces"), name).get("lr")
+    chosen = part(part(part(data, "optimizers"), name), "chosen").get("lr")
+    return Search(trials, (space["low"], space["high"]) if space else None, chosen)
+
+
+def _tuning(data: Data, name: str) -> Picture | None:
+    curves = {each: curve for each, curve in part(data, "tuning_curves").items() if curve}
+    if not curves:
+        return None
+    metric = data["task"]["metric"]
+    caption = (
+        f"The best {metric} to expect from a search of so many random trials: a line that is flat from the "
+        "start needs no tuning, one that still climbs or falls at the end has not been searched enough."
+    )
+    drawn = tuning_curves(curves, seen_as(data), metric=metric)
+    return Picture(svg(drawn, name=name, title="Tuning curves", description=caption), caption)
+
+
+def _cost(data: Data, name: str) -> Picture | None:
+    kinds = {"ms per step": "milliseconds_per_step", "state, floats per parameter": "state_per_parameter"}
+    panels = {
+        what: {row.name: value for row in rows(data) if (value := row.known.get(key)) is not None}
+        for what, key in kinds.items()
+    }
+    panels = {what: bars for what, bars in panels.items() if bars}
+    if not panels:
+        return None
+    caption = (
+        "Left the time of one training step, model and optimizer together; right how many numbers the "
+        "optimizer keeps for each number it trains."
+    )
+    drawn = cost(panels, seen_as(data))
+    return Picture(svg(drawn, name=name, title="Cost per step and memory", description=caption), caption)

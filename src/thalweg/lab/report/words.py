@@ -1,0 +1,88 @@
+"""What the report says in words and numbers."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from thalweg.lab.report.data import Data, part, runs
+from thalweg.pictures.style import short
+
+
+def metric_format(data: Data) -> Callable[[float | None], str]:
+    """Metric values with as many decimals as the spread between seeds leaves meaningful."""
+    spread = part(data, "decision").get("seed_sd")
+    if not spread or not 1e-6 < spread < 100:
+        return short
+    decimals = max(0, 1 - math.floor(math.log10(spread)))
+    return lambda value: "–" if value is None else f"{value:.{decimals}f}"
+
+
+def literal(value: Any, digits: int | None = None) -> str:
+    """A value as Python code; a float rounded to so many digits where they are given."""
+    if isinstance(value, list | tuple):
+        return f"({', '.join(literal(each, digits) for each in value)}{',' * (len(value) == 1)})"
+    if digits and isinstance(value, float):
+        return short(value, digits)
+    return repr(value)
+
+
+def settings(values: Data | None) -> list[str]:
+    """Hyper-parameters as arguments, rounded for reading.
+
+    >>> settings({"lr": 0.00123456, "betas": [0.9, 0.98]})
+    ['lr=0.001235', 'betas=(0.9, 0.98)']
+    """
+    return [f"{key}={literal(value, 4)}" for key, value in (values or {}).items()]
+
+
+def code(data: Data) -> str | None:
+    """The recommended optimizer as a line of code with exact values, or None when there is none."""
+    best = data.get("winner")
+    if not best:
+        return None
+    name = best["class"] if "." in best["class"] else f"tw.{best['class']}"
+    arguments = [f"{key}={literal(value)}" for key, value in best["hyper_parameters"].items()]
+    return f"{name}({', '.join(['model.parameters()', *arguments])})"
+
+
+def is_confirmed(data: Data) -> bool:
+    """Whether fresh seeds stand behind the recommendation, not the search alone."""
+    best = part(part(data, "optimizers"), part(data, "winner").get("optimizer", ""))
+    return bool(best.get("confirmed"))
+
+
+def ledger_sentence(data: Data) -> str:
+    """Whether every optimizer got the same number of search steps."""
+    steps = {name: spent["search_steps"] for name, spent in part(part(data, "budget"), "ledger").items()}
+    if not steps:
+        return "What was spent on each is not known."
+    if len(set(steps.values())) == 1:
+        return f"Every optimizer got the same {next(iter(steps.values())):,} steps of search."
+    least, most = min(steps, key=lambda name: steps[name]), max(steps, key=lambda name: steps[name])
+    return f"The steps of search are not equal: {most} got {steps[most]:,}, {least} only {steps[least]:,}."
+
+
+def events(data: Data) -> list[str]:
+    """What the reader should know about how it went: notes, choices at an edge, reasons of failures."""
+    edges = [
+        f"{name}: the chosen lr lies at the {known['edge']} edge of its space; a better one may lie beyond."
+        for name, known in part(data, "optimizers").items()
+        if known.get("edge")
+    ]
+    failures = Counter(
+        (run["optimizer"], run.get("why") or "no reason given") for run in data.get("runs") or [] if run["diverged"]
+    )
+    failed = [
+        f"{name}: {count} {'run' if count == 1 else 'runs'} diverged ({why})."
+        for (name, why), count in failures.items()
+    ]
+    return [*part(data, "decision").get("notes", []), *edges, *failed]
+
+
+def seeds(data: Data) -> dict[str, list[int]]:
+    """The seeds used in each phase."""
+    phases = dict.fromkeys(run["phase"] for run in data.get("runs") or [])
+    return {phase: sorted({run["seed"] for run in runs(data, phase)}) for phase in phases}
