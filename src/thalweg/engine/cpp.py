@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from thalweg.engine.graph import SYMBOLS, Graph, Kernel, Node
+from thalweg.engine.graph import SYMBOLS, Graph, Node
+from thalweg.engine.layout import BOOLEAN, Layout, label, lay_out
 
 # Types as they are in memory; arithmetic is in float for everything narrower.
 MEMORY = {"float64": "double", "float32": "float", "bfloat16": "bf16", "float16": "_Float16"}
@@ -67,22 +67,9 @@ CALLS = {
     "pow": "std::pow({0}, {1})",
     "neg": "(-{0})",
 }
-BOOLEAN = ("lt", "le", "gt", "ge", "equal")
 
 
-@dataclass(frozen=True)
-class Printed:
-    """A kernel's function: its text, and what its columns, scalars and sums stand for."""
-
-    name: str
-    source: str
-    columns: tuple[str, ...]  # p, g, slots and temporaries, in the order of the pointer table
-    scalars: tuple[Node, ...]  # the same for all tensors of a call
-    numbers: tuple[Node, ...]  # one per tensor
-    sums: tuple[Node, ...]  # the cuts whose partial sums it returns
-
-
-def print_kernels(graph: Graph, memory: Mapping[str, str], real: str) -> tuple[str, list[Printed]]:
+def print_kernels(graph: Graph, memory: Mapping[str, str], real: str) -> tuple[str, list[Layout]]:
     """The C++ of all kernels of a graph.
 
     Args:
@@ -93,26 +80,22 @@ def print_kernels(graph: Graph, memory: Mapping[str, str], real: str) -> tuple[s
     Returns:
         The source text, and for each kernel what its arguments mean.
     """
-    printed = [_kernel(graph, kernel, f"kernel{i}", memory, real) for i, kernel in enumerate(graph.kernels)]
-    flags = "".join(f" {name}={value!r}" for name, value in graph.settings.items())
-    label = f"// {graph.signature.name}{flags} | {' '.join(f'{slot} {kind}' for slot, kind in memory.items())}"
-    return "\n".join([label, HEAD, *(function.source for function in printed)]), printed
+    layouts = [lay_out(graph, kernel, f"kernel{i}") for i, kernel in enumerate(graph.kernels)]
+    functions = [
+        _kernel(layout, kernel.body, memory, real) for layout, kernel in zip(layouts, graph.kernels, strict=True)
+    ]
+    return "\n".join([f"// {label(graph, memory)}", HEAD, *functions]), layouts
 
 
-def _kernel(graph: Graph, kernel: Kernel, name: str, memory: Mapping[str, str], real: str) -> Printed:
-    writes = _writes(graph, kernel)
-    reads = {node: _place(graph, node) for node in kernel.reads}
-    columns = tuple(dict.fromkeys([*reads.values(), *(place for place, _ in writes)]))
-    outside = [arg for n in (*kernel.body, *kernel.cuts) for arg in n.args] + [n for _, n in writes]
-    scalars = tuple(dict.fromkeys(n for n in outside if n.stage == "host" and n.op != "constant"))
-    numbers = tuple(dict.fromkeys(n for n in outside if n.stage == "number"))
+def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], real: str) -> str:
+    columns, scalars, numbers, cuts = layout.columns, layout.scalars, layout.numbers, layout.sums
     names = {n: f"s{i}" for i, n in enumerate(scalars)} | {n: f"n{i}" for i, n in enumerate(numbers)}
 
     def value(node: Node) -> str:
         return f"(real){float(node.value or 0)!r}" if node.op == "constant" else names[node]
 
     lines = [
-        f'extern "C" void {name}(int64_t begin, int64_t end, int64_t tensors, const int64_t* ends,',
+        f'extern "C" void {layout.name}(int64_t begin, int64_t end, int64_t tensors, const int64_t* ends,',
         "        void* const* table, const double* scalars, const double* numbers, double* sums) {",
         f"    typedef {real} real;",
     ]
@@ -123,48 +106,28 @@ def _kernel(graph: Graph, kernel: Kernel, name: str, memory: Mapping[str, str], 
         "        int64_t i0 = (begin > from ? begin : from) - from, i1 = (end < ends[k] ? end : ends[k]) - from;",
         "        if (i0 >= i1) continue;",
     ]
-    for c, place in enumerate(columns):
-        kind = MEMORY[memory[place]] if place in memory else real
+    for c, where in enumerate(columns):
+        kind = MEMORY[memory[where]] if where in memory else real
         lines.append(f"        {kind}* __restrict x{c} = ({kind}*)table[k * {len(columns)} + {c}];")
     for i, n in enumerate(numbers):
         lines.append(f"        const {_type(n)} n{i} = ({_type(n)})numbers[k * {len(numbers)} + {i}];")
-    lines += [f"        double sum{j} = 0;" for j in range(len(kernel.cuts))]
+    lines += [f"        double sum{j} = 0;" for j in range(len(cuts))]
     lines.append("        for (int64_t i = i0; i < i1; ++i) {")
-    for i, (node, place) in enumerate(reads.items()):
+    for i, (node, where) in enumerate(layout.reads.items()):
         names[node] = f"r{i}"
-        lines.append(f"            const real r{i} = (real)load(x{columns.index(place)}[i]);")
-    for i, node in enumerate(kernel.body):
+        lines.append(f"            const real r{i} = (real)load(x{columns.index(where)}[i]);")
+    for i, node in enumerate(body):
         names[node] = f"v{i}"
         lines.append(f"            const {_type(node)} v{i} = {_operation(node, [value(a) for a in node.args])};")
-    for place, node in writes:
-        lines.append(f"            keep(&x{columns.index(place)}[i], {value(node)});")
-    for j, cut in enumerate(kernel.cuts):
+    for where, node in layout.writes:
+        lines.append(f"            keep(&x{columns.index(where)}[i], {value(node)});")
+    for j, cut in enumerate(cuts):
         x = value(cut.args[0])
         lines.append(f"            sum{j} += {f'(double){x} * {x}' if cut.op == 'norm' else f'(double){x}'};")
     lines.append("        }")
-    lines += [f"        sums[k * {len(kernel.cuts)} + {j}] += sum{j};" for j in range(len(kernel.cuts))]
+    lines += [f"        sums[k * {len(cuts)} + {j}] += sum{j};" for j in range(len(cuts))]
     lines += ["    }", "}"]
-    return Printed(name, "\n".join(lines) + "\n", columns, scalars, numbers, kernel.cuts)
-
-
-def _place(graph: Graph, node: Node) -> str:
-    """Where a value lies in memory: in p, g or a slot (old or new), or in a temporary."""
-    for name in ("p", "g", *graph.slots):
-        if node is graph.inputs[name]:
-            return name
-    for name, output in graph.outputs.items():
-        if node is output:
-            return name
-    return f"temporary {graph.nodes.index(node)}"
-
-
-def _writes(graph: Graph, kernel: Kernel) -> list[tuple[str, Node]]:
-    """What goes where: new values into p and the slots (one may go into several), the rest into temporaries."""
-    writes = []
-    for node in kernel.writes:
-        slots = [name for name, output in graph.outputs.items() if output is node]
-        writes += [(place, node) for place in slots or [_place(graph, node)]]
-    return writes
+    return "\n".join(lines) + "\n"
 
 
 def _type(node: Node) -> str:

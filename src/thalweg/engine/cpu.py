@@ -16,9 +16,10 @@ import torch
 from thalweg import ops
 from thalweg.engine import build
 from thalweg.engine.cell import Cell, plain
-from thalweg.engine.cpp import MEMORY, Printed, print_kernels
+from thalweg.engine.cpp import MEMORY, print_kernels
 from thalweg.engine.graph import Graph, Node, evaluate
 from thalweg.engine.host import host_function
+from thalweg.engine.layout import Layout
 from thalweg.engine.trace import trace
 from thalweg.signature import Rule, signature_of
 
@@ -114,7 +115,7 @@ if hasattr(os, "register_at_fork"):  # a fork has the pool, but none of its thre
 
 
 def _launch(
-    function: Any, kernel: Printed, ends: Any, total: int, tensors: int, table: list[int], scalars: list[float],
+    function: Any, kernel: Layout, ends: Any, total: int, tensors: int, table: list[int], scalars: list[float],
     numbers: list[float],
 ) -> list[float]:  # fmt: skip
     """Run one kernel over all elements, split over threads by elements, and return its sums."""

@@ -1,0 +1,68 @@
+"""What one kernel of a graph takes and gives, whatever language it is printed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from thalweg.engine.graph import Graph, Kernel, Node
+
+BOOLEAN = ("lt", "le", "gt", "ge", "equal")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A kernel's arguments, and what they stand for.
+
+    Attributes:
+        name: of its function.
+        columns: p, g, slots and temporaries, in the order of the table of pointers.
+        reads: where each value lies that it reads. `writes`: what goes where, in order.
+        scalars: the same for all tensors of a call. `numbers`: one per tensor.
+        sums: the cuts whose partial sums it returns.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    reads: dict[Node, str]
+    writes: tuple[tuple[str, Node], ...]
+    scalars: tuple[Node, ...]
+    numbers: tuple[Node, ...]
+    sums: tuple[Node, ...]
+
+
+def lay_out(graph: Graph, kernel: Kernel, name: str) -> Layout:
+    """The layout of a kernel without matrix operations."""
+    reads = {node: place(graph, node) for node in kernel.reads}
+    writes = _writes(graph, kernel)
+    columns = dict.fromkeys([*reads.values(), *(where for where, _ in writes)])
+    outside = [arg for n in (*kernel.body, *kernel.cuts) for arg in n.args] + [n for _, n in writes]
+    scalars = dict.fromkeys(n for n in outside if n.stage == "host" and n.op != "constant")
+    numbers = dict.fromkeys(n for n in outside if n.stage == "number")
+    return Layout(name, tuple(columns), reads, tuple(writes), tuple(scalars), tuple(numbers), kernel.cuts)
+
+
+def place(graph: Graph, node: Node) -> str:
+    """Where a value lies in memory: in p, g or a slot (old or new), or in a temporary."""
+    for name in ("p", "g", *graph.slots):
+        if node is graph.inputs[name]:
+            return name
+    for name, output in graph.outputs.items():
+        if node is output:
+            return name
+    return f"temporary {graph.nodes.index(node)}"
+
+
+def _writes(graph: Graph, kernel: Kernel) -> list[tuple[str, Node]]:
+    """What goes where: new values into p and the slots (one may go into several), the rest into temporaries."""
+    writes = []
+    for node in kernel.writes:
+        slots = [name for name, output in graph.outputs.items() if output is node]
+        writes += [(where, node) for where in slots or [place(graph, node)]]
+    return writes
+
+
+def label(graph: Graph, memory: Mapping[str, str]) -> str:
+    """What a printed source is of: the rule with its flags, and the types in memory."""
+    flags = "".join(f" {name}={value!r}" for name, value in graph.settings.items())
+    return f"{graph.signature.name}{flags} | {' '.join(f'{slot} {kind}' for slot, kind in memory.items())}"
