@@ -101,7 +101,7 @@ def test_another_seed_is_another_comparison(result):
 
 def test_saved_files_are_strict_and_the_winner_reproduces(result, tmp_path):
     folder = result.save(tmp_path / "out")
-    assert sorted(p.name for p in folder.iterdir()) == ["report.html", "result.json", "winner.py"]
+    assert sorted(p.name for p in folder.iterdir()) == ["paper", "report.html", "report.md", "result.json", "winner.py"]
 
     def refuse(constant):
         raise AssertionError(constant)

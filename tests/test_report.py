@@ -11,10 +11,12 @@ from statistics import mean, stdev
 
 import pytest
 
-from thalweg.lab.report import render, write_report
-from thalweg.lab.report.drawings import pictures
+from thalweg.lab.report import markdown, paper, render, write_report
+from thalweg.lab.report.drawings import by_optimizer, pictures
+from thalweg.lab.report.paper import table
 from thalweg.lab.report.tables import rows
 from thalweg.lab.report.words import code, events, ledger_sentence
+from thalweg.pictures.style import short
 
 SECTIONS = ("results", "differences", "curves", "lr", "tuning", "cost", "budget", "events", "repeat")
 STEPS = 400
@@ -208,7 +210,7 @@ def test_the_verdict_the_code_and_every_section_are_there(result, page):
     assert code(result) in page.text
     assert [id for id in page.ids() if id in SECTIONS] == list(SECTIONS)
     assert {f"#{name}" for name in SECTIONS} <= {attrs.get("href") for tag, attrs in page.tags if tag == "a"}
-    assert set(pictures(result)) == {"differences", "curves", "lr", "tuning", "cost"}
+    assert set(pictures(result)) == {"quality", "differences", "curves", "seconds", "lr", "tuning", "cost"}
 
 
 def test_ids_are_unique_and_every_reference_hits_one(source, page):
@@ -232,9 +234,9 @@ def test_the_file_is_self_contained_and_small(source, page):
 
 def test_pictures_say_what_they_are(page):
     drawn = [attrs for tag, attrs in page.tags if tag == "svg"]
-    assert len(drawn) == 5
+    assert len(drawn) == 7
     assert all(attrs["role"] == "img" and attrs["aria-labelledby"] for attrs in drawn)
-    assert [tag for tag, _ in page.tags].count("desc") == 5
+    assert [tag for tag, _ in page.tags].count("desc") == 7
 
 
 def test_the_same_data_give_the_same_bytes(result, source):
@@ -351,12 +353,83 @@ def test_what_was_not_searched_is_named(page):
     assert "lr log 0.002512 25.12 beta1" in page.text  # of SGD: lr from, to; beta1 left at its default
 
 
-def test_the_file_is_replaced_as_a_whole(tmp_path, result, source):
+def test_the_files_are_replaced_as_a_whole(tmp_path, result, source):
     path = tmp_path / "report.html"
     path.write_text("old")
     with pytest.raises(KeyError):
-        write_report(result | {"task": {"name": "broken"}}, path)
+        write_report(result | {"task": {"name": "broken"}}, tmp_path)
     assert path.read_text() == "old"
-    write_report(result, path)
-    assert path.read_text(encoding="utf-8") == source
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+    write_report(result, tmp_path)
+    assert path.read_text(encoding="utf-8") == source
+    written = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
+    papers = {f"paper/{name}" for name in ("figure.pdf", "figure.svg", "table.tex")}
+    assert written == {"report.html", "report.md"} | papers
+
+
+def test_seconds_are_steps_times_what_a_step_took_alone(result):
+    each = {name: known["milliseconds_per_step"] / 1000 for name, known in result["optimizers"].items()}
+    runs = [run for run in result["runs"] if run["phase"] == "confirmation"]
+    curves = by_optimizer(runs, "metric", each)
+    assert curves["AdamW"][0][-1][0] == pytest.approx(
+        STEPS * result["optimizers"]["AdamW"]["milliseconds_per_step"] / 1000
+    )
+    untimed = copy.deepcopy(result)
+    for known in untimed["optimizers"].values():
+        known["milliseconds_per_step"] = None
+    assert "seconds" not in pictures(untimed)
+
+
+def test_every_further_hyper_parameter_that_was_searched_has_a_slice(result):
+    assert "slices" not in pictures(result)  # only lr was opened
+    more = copy.deepcopy(result)
+    more["spaces"]["AdamW"]["beta2"] = {"scale": "1-log", "low": 0.8, "high": 0.9999, "opened": True}
+    drawn = pictures(more)["slices"].svg
+    assert "AdamW: beta2" in drawn
+    assert "SGD: beta" not in drawn
+    Page(render(more))
+
+
+def test_the_markdown_says_what_the_page_says(result):
+    text = markdown(result)
+    assert f"**{result['verdict']}**" in text
+    assert code(result) in text
+    known = result["optimizers"]["AdamW"]["confirmed"]
+    row = next(line for line in text.splitlines() if line.startswith("| AdamW (recommended)"))
+    assert f"| {known['mean']:.4f} | {known['low']:.4f} to {known['high']:.4f} |" in row
+    tables = [line.count("|") for line in text.splitlines() if line.startswith("|")]
+    assert {11 + 1, 7 + 1} == set(tables)
+    assert "None" not in text
+
+
+@pytest.mark.parametrize("make", [synthetic_stop, bare_stop])
+def test_markdown_and_paper_of_a_stopped_comparison(make):
+    data = make()
+    assert "No settings are recommended" in markdown(data)
+    assert set(paper(data)) == {"table.tex"}
+
+
+def test_the_latex_table_holds_the_numbers_and_escapes_the_rest(result):
+    nasty = copy.deepcopy(result)
+    nasty["task"]["metric"] = "cost in $ & 5 %"
+    text = table(nasty)
+    assert r"cost in \$ \& 5 \%" in text
+    known = result["optimizers"]["AdamW"]["confirmed"]
+    assert rf"\textbf{{AdamW}} & lr={short(result['optimizers']['AdamW']['chosen']['lr'])}" in text
+    assert f"{known['mean']:.4f} [{known['low']:.4f}, {known['high']:.4f}] & leader & 5" in text
+    assert "0.0034 [0.0011, 0.0057]" in text
+    assert text.count(r"\\") == 1 + len(result["optimizers"])  # one end of line for the head and for each row
+
+
+def test_the_paper_figure_is_the_same_bytes_for_the_same_data(result):
+    first, second = paper(result), paper(copy.deepcopy(result))
+    assert first == second
+    assert first["figure.pdf"].startswith(b"%PDF")
+    assert b"<svg" in first["figure.svg"]
+
+
+def test_what_scrolls_can_be_reached_by_the_keyboard(page):
+    scrolling = [attrs for tag, attrs in page.tags if attrs.get("class") in ("wide", "drawing")]
+    assert len(scrolling) >= 10
+    assert all(attrs.get("tabindex") == "0" and attrs.get("role") for attrs in scrolling)
+    assert ("a", {"class": "skip", "href": "#results"}) in page.tags

@@ -49,7 +49,7 @@ class Result:
         return self.data["winner"]
 
     def save(self, folder: str | Path) -> Path:
-        """Write result.json, winner.py and report.html, each whole or not at all.
+        """Write result.json, winner.py, report.html, report.md and paper/, each whole or not at all.
 
         winner.py is left out when there is nothing to recommend. A task or a rule that is a Python object,
         not a name or a file, is pickled beside it.
@@ -70,7 +70,7 @@ class Result:
             write(folder / "winner.py", winner_source(self.data, candidate, folder))
         from thalweg.lab.report import write_report  # draws: not needed by those who only look at the verdict
 
-        write_report(self.data, folder / "report.html")
+        write_report(self.data, folder)
         return folder
 
     def __str__(self) -> str:

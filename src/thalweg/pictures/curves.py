@@ -70,27 +70,37 @@ def _quantile(values: np.ndarray, q: float) -> float:
 
 @styled
 def learning_curves(
-    panels: Mapping[str, Mapping[str, Sequence[Curve]]], seen: Mapping[str, Look], modes: Mapping[str, str]
+    panels: Mapping[str, Mapping[str, Sequence[Curve]]],
+    seen: Mapping[str, Look],
+    modes: Mapping[str, str],
+    unit: str = "step",
 ) -> Figure:
     """One panel per quantity, one line with its band per optimizer.
 
     `panels` is `{"loss": {"Adam": [curve of a seed, ...], ...}, ...}`;
-    `modes` says of each quantity whether "min" or "max" is better. The axis covers what happens after the
-    first quarter of the steps; the fall from the start would hide everything else.
+    `modes` says of each quantity whether "min" or "max" is better, `unit` what is counted to the right. The
+    axis covers what happens after the first quarter; the fall from the start would hide everything else.
     """
     drawn, every = figure(3.5, columns=len(panels))
     for axes, (what, runs) in zip(every, panels.items(), strict=True):
-        bands = {name: band(curves, modes[what]) for name, curves in runs.items()}
-        bands = {name: each for name, each in bands.items() if each.steps}
-        for name, each in bands.items():
-            _draw(axes, name, each, seen[name])
-        _zoom(axes, list(bands.values()))
+        draw_curves(axes, runs, seen, modes[what], unit)
         axes.set_title(clipped(what, 40))
-        axes.set_xlabel("step")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        ends = [End(name, each.steps[i], each.median[i]) for name, each in bands.items() if (i := _last(each)) >= 0]
-        label_ends(axes, ends, seen)
     return drawn
+
+
+def draw_curves(
+    axes: Axes, runs: Mapping[str, Sequence[Curve]], seen: Mapping[str, Look], mode: str, unit: str = "step"
+) -> None:
+    """The lines and bands of one quantity on axes that are there."""
+    bands = {name: band(curves, mode) for name, curves in runs.items()}
+    bands = {name: each for name, each in bands.items() if each.steps}
+    for name, each in bands.items():
+        _draw(axes, name, each, seen[name])
+    _zoom(axes, list(bands.values()))
+    axes.set_xlabel(unit)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=unit == "step"))
+    ends = [End(name, each.steps[i], each.median[i]) for name, each in bands.items() if (i := _last(each)) >= 0]
+    label_ends(axes, ends, seen)
 
 
 def _draw(axes: Axes, name: str, each: Band, look: Look) -> None:

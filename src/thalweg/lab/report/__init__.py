@@ -10,11 +10,21 @@ from pathlib import Path
 
 from thalweg.lab.files import write
 from thalweg.lab.report.data import Data
+from thalweg.lab.report.markdown import markdown
 from thalweg.lab.report.page import render
+from thalweg.lab.report.paper import paper
 
-__all__ = ["render", "write_report"]
+__all__ = ["markdown", "paper", "render", "write_report"]
 
 
-def write_report(data: Data, path: Path) -> None:
-    """Write the report of a result to `path`; the file appears whole or not at all."""
-    write(path, render(data))
+def write_report(data: Data, folder: Path) -> None:
+    """Write ``report.html``, ``report.md`` and the folder ``paper`` (a figure as svg and pdf, a LaTeX table).
+
+    All are made before the first is written, and each appears whole or not at all.
+    """
+    files: dict[str, str | bytes] = {"report.html": render(data), "report.md": markdown(data)}
+    files |= {f"paper/{name}": content for name, content in paper(data).items()}
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, content)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from thalweg.lab.report.data import SEARCHED, Data, part, runs, seen_as
 from thalweg.lab.report.tables import rows
 from thalweg.pictures.cost import cost
 from thalweg.pictures.curves import learning_curves, tuning_curves
 from thalweg.pictures.forest import Difference, forest
+from thalweg.pictures.quality import Quality, quality
 from thalweg.pictures.sensitivity import Search, Trial, sensitivity
+from thalweg.pictures.slices import Slice, slices
 from thalweg.pictures.style import short, svg
 
 
@@ -25,14 +28,41 @@ class Picture:
 def pictures(data: Data) -> dict[str, Picture]:
     """Every picture that the data allow, by the name of its section."""
     makers = {
+        "quality": _quality,
         "differences": _differences,
         "curves": _curves,
+        "seconds": _seconds,
         "lr": _sensitivity,
+        "slices": _slices,
         "tuning": _tuning,
         "cost": _cost,
     }
     made = {name: maker(data, f"{name}-picture") for name, maker in makers.items()}
     return {name: picture for name, picture in made.items() if picture}
+
+
+def qualities(data: Data) -> list[Quality]:
+    """The confirmed optimizers, best first."""
+    return [
+        Quality(
+            row.name, known["values"], known["mean"], None if known["low"] is None else (known["low"], known["high"])
+        )
+        for row in rows(data)
+        if (known := row.confirmed)
+    ]
+
+
+def _quality(data: Data, name: str) -> Picture | None:
+    shown = qualities(data)
+    if not shown:
+        return None
+    task = data["task"]
+    drawn = quality(shown, seen_as(data), metric=task["metric"], mode=task["mode"])
+    caption = (
+        "The mean over the fresh seeds with its 95 % interval; the small strokes are the seeds. Intervals of single "
+        "optimizers may overlap although their paired difference is clear: that is the next picture."
+    )
+    return Picture(svg(drawn, name=name, title=f"{task['metric']} on fresh seeds", description=caption), caption)
 
 
 def _differences(data: Data, name: str) -> Picture | None:
@@ -59,19 +89,22 @@ def _differences(data: Data, name: str) -> Picture | None:
     return Picture(svg(drawn, name=name, title=f"{leader} against its rivals", description=said), caption)
 
 
-def _curves(data: Data, name: str) -> Picture | None:
+def curves_shown(data: Data) -> tuple[list[Data], str]:
+    """The runs whose curves are drawn, and what a line is then."""
     shown, sentence = runs(data, "confirmation"), "the median over the fresh seeds, the band its quartiles"
     if not shown:
-        shown, sentence = (
-            _best_searches(data),
-            "the best run of each search: one seed, so it proves nothing yet",
-        )
-    shown = [run for run in shown if run.get("curve")]
+        shown = _best_searches(data)
+        sentence = "the best run of each search: one seed, so it proves nothing yet"
+    return [run for run in shown if run.get("curve")], sentence
+
+
+def _curves(data: Data, name: str) -> Picture | None:
+    shown, sentence = curves_shown(data)
     if not shown:
         return None
     metric, mode = data["task"]["metric"], data["task"]["mode"]
     loss = "training loss" if metric != "training loss" else "loss"
-    panels = {metric: _by_optimizer(shown, "metric"), loss: _by_optimizer(shown, "loss")}
+    panels = {metric: by_optimizer(shown, "metric"), loss: by_optimizer(shown, "loss")}
     drawn = learning_curves(panels, seen_as(data), {metric: mode, loss: "min"})
     caption = (
         f"Left {metric}, right the training loss, at every measured step; each line is {sentence}. "
@@ -80,10 +113,31 @@ def _curves(data: Data, name: str) -> Picture | None:
     return Picture(svg(drawn, name=name, title="Learning curves", description=caption), caption)
 
 
-def _by_optimizer(runs: Sequence[Data], key: str) -> dict[str, list[list[tuple[float, float | None]]]]:
+def _seconds(data: Data, name: str) -> Picture | None:
+    known = {n: o["milliseconds_per_step"] for n, o in part(data, "optimizers").items()}
+    each = {n: milliseconds / 1000 for n, milliseconds in known.items() if milliseconds}
+    shown = [run for run in curves_shown(data)[0] if run["optimizer"] in each]
+    if not shown:
+        return None
+    metric, mode = data["task"]["metric"], data["task"]["mode"]
+    drawn = learning_curves(
+        {metric: by_optimizer(shown, "metric", each)}, seen_as(data), {metric: mode}, "seconds of training"
+    )
+    caption = (
+        "The same curves against time: steps multiplied by what a step of each optimizer took when it ran alone, "
+        "without the time of evaluation. The budget was equal in steps, so a dearer step ends further to the right."
+    )
+    return Picture(svg(drawn, name=name, title=f"{metric} against seconds", description=caption), caption)
+
+
+def by_optimizer(
+    runs: Sequence[Data], key: str, each: Mapping[str, float] | None = None
+) -> dict[str, list[list[tuple[float, float | None]]]]:
+    """The curves of each optimizer, against steps or against what `each` says that a step takes."""
     grouped: dict[str, list[list[tuple[float, float | None]]]] = {}
     for run in runs:
-        curve = [(point["step"], point.get(key)) for point in run["curve"]]
+        step = each[run["optimizer"]] if each else 1
+        curve = [(point["step"] * step, point.get(key)) for point in run["curve"]]
         grouped.setdefault(run["optimizer"], []).append(curve)
     return grouped
 
@@ -129,6 +183,45 @@ def _search(data: Data, name: str) -> Search:
     space = part(part(data, "spaces"), name).get("lr")
     chosen = part(part(part(data, "optimizers"), name), "chosen").get("lr")
     return Search(trials, (space["low"], space["high"]) if space else None, chosen)
+
+
+def _slices(data: Data, name: str) -> Picture | None:
+    shown = [
+        Slice(each, hyper, points, span["scale"], flat(part(data, "optimizers")[each].get("chosen") or {}).get(hyper))
+        for each, space in part(data, "spaces").items()
+        for hyper, span in space.items()
+        if span["opened"] and hyper != "lr" and (points := _points(data, each, hyper))
+    ]
+    if not shown:
+        return None
+    metric, mode = data["task"]["metric"], data["task"]["mode"]
+    drawn = slices(shown, seen_as(data), metric=metric, mode=mode)
+    caption = (
+        f"{metric} of every trial against each further hyper-parameter that was searched; the others vary as well, so "
+        "a cloud without a trend says that this one matters little. A ring is the chosen setting, a cross a "
+        "run that diverged."
+    )
+    return Picture(svg(drawn, name=name, title=f"{metric} against each hyper-parameter", description=caption), caption)
+
+
+def _points(data: Data, name: str, hyper: str) -> list[tuple[float, float | None]]:
+    return [
+        (settings[hyper], None if run["diverged"] else run["final"])
+        for run in runs(data, *SEARCHED)
+        if run["optimizer"] == name and hyper in (settings := flat(run["hyper_parameters"]))
+    ]
+
+
+def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyper-parameters under the names of the search: ``betas`` as beta1, beta2.
+
+    >>> flat({"lr": 0.1, "betas": [0.9, 0.99]})
+    {'lr': 0.1, 'beta1': 0.9, 'beta2': 0.99}
+    """
+    spread: dict[str, Any] = {}
+    for key, value in settings.items():
+        spread |= {f"beta{i}": v for i, v in enumerate(value, 1)} if key == "betas" else {key: value}
+    return spread
 
 
 def _tuning(data: Data, name: str) -> Picture | None:

@@ -14,10 +14,17 @@ from thalweg.pictures.style import short
 
 def render(data: Data) -> str:
     """The report as HTML."""
+    return rendered("report.html.jinja", data, autoescape=True, pictures=pictures(data))
+
+
+def rendered(template: str, data: Data, *, autoescape: bool, **more: object) -> str:
+    """A template of this folder, filled in from the data."""
     jinja2 = require("jinja2")
-    source = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=short, metric=metric_format(data), settings=settings)
+    source = Path(__file__).with_name(template).read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=autoescape, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters.update(number=short, metric=metric_format(data), settings=settings, cell=_cell)
     return environment.from_string(source).render(
         data=data,
         decision=part(data, "decision"),
@@ -29,8 +36,13 @@ def render(data: Data) -> str:
         confirmed=is_confirmed(data),
         optimizers=list(part(data, "optimizers")),
         rows=rows(data),
-        pictures=pictures(data),
         ledger_sentence=ledger_sentence(data),
         events=events(data),
         seeds=seeds(data),
+        **more,
     )
+
+
+def _cell(text: str) -> str:
+    """Text that cannot end a cell of a Markdown table."""
+    return text.replace("|", "\\|").replace("\n", " ")
