@@ -18,8 +18,8 @@ import pytest
 import torch
 
 import thalweg as tw
-from reference import lecture, optax_rules, papers, tensorflow1
-from reference.libraries import of_keras, of_torch
+from reference import lecture, optax_rules, papers, tensorflow1, timm_rules
+from reference.libraries import of_keras, of_pytorch_optimizer, of_torch
 from reference.walker import Reference, path
 from torch_cases import PAIRS
 
@@ -65,6 +65,7 @@ AMSGRAD = ({"amsgrad": True, **BETAS[0]}, {"amsgrad": True, **BETAS[1]})
 OPTAX_BETAS = ({"betas": (0.7, 0.9)}, {"b1": 0.7, "b2": 0.9})
 EPS_ROOT = ({"eps_root": 1e-3, "eps": 1e-4}, {"eps_root": 1e-3, "eps": 1e-4})
 DECAY = ({"weight_decay": 0.3, "lr": 0.1}, {"weight_decay": 0.3, "learning_rate": 0.1})
+LAMBDA = ({"weight_decay": 0.3}, {"lambda_": 0.3})
 SUM = {"momentum": 0.9}
 
 PROOFS: dict[tuple[str, str], Proof] = {
@@ -87,6 +88,12 @@ PROOFS: dict[tuple[str, str], Proof] = {
     ("Adam", "keras"): library("Adam", BETAS, AMSGRAD, ({"decoupled_weight_decay": True, **DECAY[0]}, DECAY[1])),
     ("AdamW", "keras"): library("AdamW", BETAS, AMSGRAD, DECAY),
     ("NAdam", "keras"): library("Nadam", BETAS, ({"decoupled_weight_decay": True, **DECAY[0]}, DECAY[1])),
+    ("Lion", "keras"): library("Lion", BETAS, DECAY),
+    ("LAMB", "keras"): library("Lamb", BETAS),
+    # ---- pytorch_optimizer: the library itself
+    ("Lion", "pytorch_optimizer"): Proof(
+        lambda **s: of_pytorch_optimizer("Lion", **s), same({}, {"betas": (0.7, 0.9)}, {"weight_decay": 0.3, "lr": 0.1})
+    ),
     # ---- optax: written from its source
     ("SGD", "optax"): Proof(optax_rules.sgd),
     ("Momentum", "optax"): Proof(lambda **s: optax_rules.sgd(**{"momentum": 0.9, **s}), (({}, {}), MOMENTUM)),
@@ -113,6 +120,14 @@ PROOFS: dict[tuple[str, str], Proof] = {
     ("Adam", "optax, amsgrad"): Proof(optax_rules.amsgrad, (({}, {}), OPTAX_BETAS, EPS_ROOT)),
     ("AdamW", "optax"): Proof(optax_rules.adamw, (({}, {}), OPTAX_BETAS, EPS_ROOT, *same({"weight_decay": 0.3}))),
     ("NAdam", "optax"): Proof(optax_rules.nadam, (({}, {}), OPTAX_BETAS)),
+    ("Lion", "optax"): Proof(optax_rules.lion, (({}, {}), OPTAX_BETAS, *same({"weight_decay": 0.3}))),
+    ("LAMB", "optax"): Proof(optax_rules.lamb, (({}, {}), OPTAX_BETAS, *same({"weight_decay": 0.3}))),
+    # ---- timm: written from its source; no trust ratio where there is no decay
+    ("LAMB", "timm"): Proof(timm_rules.lamb, same({}, {"betas": (0.7, 0.9)}, {"weight_decay": 0.0})),
+    ("LAMB", "timm, trust_clip"): Proof(
+        lambda **s: timm_rules.lamb(trust_clip=True, **s),
+        same({}, {"weight_decay": 0.0, "betas": (0.0, 0.999), "lr": 0.5}, {"weight_decay": 3.0}),
+    ),
     # ---- TensorFlow 1: written from its documentation
     ("RMSprop", "tensorflow 1"): Proof(tensorflow1.rmsprop, (({}, {}), MOMENTUM, CENTERED, BOTH)),
     # ---- the papers' boxes
@@ -122,6 +137,8 @@ PROOFS: dict[tuple[str, str], Proof] = {
         (({}, {"lambda_": 1e-2 * 1e-3}), ({"weight_decay": 0.3, "lr": 0.1}, {"lambda_": 0.03, "alpha": 0.1})),
     ),
     ("Adadelta", "paper"): Proof(papers.adadelta, (({}, {}), ({"rho": 0.5}, {"rho": 0.5}))),
+    ("Lion", "paper"): Proof(papers.lion, (({}, {}), BETAS, LAMBDA)),
+    ("LAMB", "paper"): Proof(papers.lamb, (({}, {}), BETAS, LAMBDA)),
     ("Momentum", "paper"): Proof(papers.momentum, (({}, {"mu": 0.9}), ({"momentum": 0.5}, {"mu": 0.5}))),
     # ---- the lecture's formulas
     ("SGD", "lecture"): Proof(lecture.gradient_descent),

@@ -126,7 +126,8 @@ def test_the_contract_sees_a_false_card(monkeypatch, promise, change, words):
 @pytest.mark.parametrize(
     ("claim", "name"),
     [("scale-free", "sgd"), ("rotation-equivariant", "adam"), ("linear-in-gradient", "adagrad"),
-     ("monotone-on-a-bowl", "momentum"), ("first-step-is-lr", "rmsprop")],
+     ("monotone-on-a-bowl", "momentum"), ("first-step-is-lr", "rmsprop"), ("sign-only", "adam"),
+     ("relative-step-is-lr", "adamw")],
 )  # fmt: skip
 def test_every_claim_can_fail(claim, name):
     assert CLAIMS[claim](rules.find(name)) is not None

@@ -197,3 +197,52 @@ def test_reddis_counterexample():
     assert reddi(amsgrad=True, **settings) < -0.9
     assert reddi() > 0.95  # as torch has it, with correction and eps, alike
     assert reddi(amsgrad=True) < -0.9
+
+
+def test_lion_steps_lr_by_the_sign_of_nine_tenths_momentum_and_one_tenth_gradient():
+    """1: 0.1 > 0, m = 0.01. -0.05: 0.009 - 0.005 > 0, m = 0.0094. -1: it turns, m = -0.0007, and goes on."""
+    assert steps(tw.Lion, [1.0, -0.05, -1.0, 0.0], lr=0.25) == [0.25, 0.25, -0.25, -0.25]
+
+
+def test_lion_stays_where_the_gradient_is_zero_and_decays_beside_the_sign():
+    """sign(0) = 0; with decay 2 -> 2 (1 - 0.1 * 0.5) - 0.1 = 1.8."""
+    assert steps(tw.Lion, [0.0, 0.0], start=2.0, lr=0.25) == [0.0, 0.0]
+    assert steps(tw.Lion, [3.0], start=2.0, lr=0.1, weight_decay=0.5) == pytest.approx([0.2], rel=1e-14)
+
+
+def lamb_step(p, g, **settings):
+    p = torch.tensor(p, dtype=torch.float64, requires_grad=True)
+    before = p.detach().clone()
+    p.grad = torch.tensor(g, dtype=torch.float64)
+    tw.LAMB([p], lr=0.1, eps=0.0, **settings).step()
+    return (before - p.detach()).tolist()
+
+
+def test_lambs_first_step_by_hand():
+    """p = (3, 4) has length 5; Adam's direction (1, -1) has length sqrt(2): the step is 0.1 * 5 / sqrt(2) of it."""
+    share = 0.1 * 5 / math.sqrt(2)
+    assert lamb_step([3.0, 4.0], [7.0, -0.2]) == pytest.approx([share, -share], rel=1e-12)
+
+
+def test_lambs_decay_is_inside_the_ratio():
+    """u = (1, -1) + (3, 4) = (4, 3) has p's own length: a ratio of 1, and the step is 0.1 u."""
+    assert lamb_step([3.0, 4.0], [7.0, -0.2], weight_decay=1.0) == pytest.approx([0.4, 0.3], rel=1e-12)
+
+
+def test_lamb_without_a_length_takes_adams_step():
+    """p = 0: a trust ratio of 1. No gradient: no step. Undecayed and not always_adapt: Adam's step."""
+    assert lamb_step([0.0, 0.0], [7.0, -0.2]) == pytest.approx([0.1, -0.1], rel=1e-12)
+    p = torch.tensor([3.0, 4.0], requires_grad=True)
+    p.grad = torch.zeros(2)
+    tw.LAMB([p], lr=0.1).step()
+    assert p.tolist() == [3.0, 4.0]
+    assert lamb_step([3.0, 4.0], [7.0, -0.2], always_adapt=False) == pytest.approx([0.1, -0.1], rel=1e-12)
+
+
+def test_lambs_trust_ratio_is_each_tensors_own():
+    """A layer a thousand times as large steps a thousand times as far."""
+    small, large = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in ([3.0, 4.0], [3e3, 4e3]))
+    for p in (small, large):
+        p.grad = torch.tensor([7.0, -0.2], dtype=torch.float64)
+    tw.LAMB([small, large], lr=0.1).step()
+    assert (large.detach() / 1000).tolist() == pytest.approx(small.tolist(), rel=1e-12)

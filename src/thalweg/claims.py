@@ -86,10 +86,27 @@ def first_step_is_lr(rule: Rule) -> str | None:
     return None if all(math.isclose(s, 0.25, rel_tol=1e-12) for s in steps) else f"its first steps are {steps}"
 
 
+def sign_only(rule: Rule) -> str | None:
+    """Without decay every coordinate moves by exactly lr or not at all."""
+    path = _path(rule, lambda _, t: _noise(t), torch.zeros(4, dtype=torch.float64), lr=0.25, weight_decay=0.0)
+    steps = {float(s) for a, b in itertools.pairwise(path) for s in (b - a).abs()}
+    return None if steps <= {0.0, 0.25} else f"with lr = 0.25 it makes steps of {max(steps - {0.0, 0.25}):g}"
+
+
+def relative_step_is_lr(rule: Rule) -> str | None:
+    """Every step is lr times the length of the tensor, whatever its gradients."""
+    path = _path(rule, lambda _, t: 10.0**t * _noise(t), torch.ones(4, dtype=torch.float64), lr=0.1)
+    shares = [float((b - a).norm() / a.norm()) for a, b in itertools.pairwise(path)]
+    worst = max(shares, key=lambda share: abs(share - 0.1))
+    return None if math.isclose(worst, 0.1, rel_tol=1e-12) else f"with lr = 0.1 a step is {worst:g} of the length"
+
+
 CLAIMS: dict[str, Callable[[Rule], str | None]] = {
     "scale-free": scale_free,
     "rotation-equivariant": rotation_equivariant,
     "linear-in-gradient": linear_in_gradient,
     "monotone-on-a-bowl": monotone_on_a_bowl,
     "first-step-is-lr": first_step_is_lr,
+    "sign-only": sign_only,
+    "relative-step-is-lr": relative_step_is_lr,
 }

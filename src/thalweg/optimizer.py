@@ -358,9 +358,9 @@ def optimizer(rule: Rule) -> type[Any]:
     """
     signature_of(rule)  # refuses what is no rule
     card = card_of(rule)
-    if card is not None and rule.__module__.startswith("thalweg.rules."):
+    if card is not None and rule.__module__.startswith("thalweg.rules.") and card.title in _HOUSE:
         return _HOUSE[card.title]
-    return _made(rule)
+    return _made(rule)  # also a rule of the house that was written a minute ago, before its class is generated
 
 
 @functools.cache

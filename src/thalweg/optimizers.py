@@ -9,9 +9,9 @@ from torch import Tensor
 
 from thalweg import namesakes
 from thalweg.optimizer import Optimizer, ParamsT
-from thalweg.rules import adadelta, adagrad, adam, adamw, momentum, nadam, nesterov, rmsprop
+from thalweg.rules import adadelta, adagrad, adam, adamw, lamb, lion, momentum, nadam, nesterov, rmsprop
 
-__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Momentum", "NAdam", "Nesterov", "RMSprop"]
+__all__ = ["LAMB", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Lion", "Momentum", "NAdam", "Nesterov", "RMSprop"]
 
 
 class Adadelta(Optimizer):
@@ -371,6 +371,162 @@ class AdamW(Optimizer):
                 "bias_correction": bias_correction,
                 "eps_hat": eps_hat,
                 "max_of_corrected": max_of_corrected,
+            },
+            engine,
+        )
+
+
+class LAMB(Optimizer):
+    """Adam's direction, and a step of lr times the length of the tensor.
+
+    With large batches lr has to be large, and then a layer with small weights and large updates is thrown
+    far beyond its own size. The trust ratio |p| / |u| gives every tensor a step of the same share of
+    itself.
+
+    Formula: rules/lamb.py. Source: You et al. 2020, arXiv:1904.00962, Algorithm 2.
+
+    Args:
+        params: tensors, (name, tensor) pairs, or groups: dicts with ``params`` and settings.
+        lr: learning rate: how far a tensor moves per step, as a share of its own length. Default 0.001.
+        betas: how much of each running average is kept per step: of the gradients, and of their squares.
+            Default (0.9, 0.999).
+        eps: keeps the denominator away from 0; where it stands is the convention's (see below). Default
+            1e-06.
+        weight_decay: pull towards 0: joins the gradient (coupled), or acts beside it if decoupled. Default
+            0.0.
+        bias_correction: give averages that began at 0 their full weight. Default True.
+        always_adapt: take the trust ratio also without decay (NVLAMB); otherwise tensors without decay go
+            Adam's way. Default True.
+        trust_clip: a trust ratio of at most 1 (LAMBC). Default False.
+        maximize: walk up instead of down. Default False.
+        foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
+        differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
+        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
+            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+
+    Conventions:
+        paper: the defaults.
+        optax: the defaults.
+        keras: eps=1e-07.
+        timm: weight_decay=0.01, always_adapt=False.
+        timm, trust_clip: weight_decay=0.01, always_adapt=False, trust_clip=True.
+        All take a trust ratio of 1 where either length is 0. timm and NVIDIA's apex leave tensors without
+        decay to Adam (their NVLAMB, timm's always_adapt, does not), and clip the gradient's global norm at
+        1: add clip_norm=1.0. Keras' weight_decay stands outside the ratio. pytorch_optimizer has no bias
+        correction, takes lengths above 10 as 10 and adds eps to the update's.
+
+    Raises:
+        TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.
+
+    Example:
+        >>> import torch, thalweg as tw
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = tw.LAMB(model.parameters(), lr=0.001)
+        >>> model(torch.ones(3, 2)).mean().backward()
+        >>> optimizer.step()
+    """
+
+    formula = staticmethod(lamb.lamb)
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.001,
+        *,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
+        eps: float | Tensor = 1e-06,
+        weight_decay: float | Tensor = 0.0,
+        bias_correction: bool = True,
+        always_adapt: bool = True,
+        trust_clip: bool = False,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        engine: str = "auto",
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "bias_correction": bias_correction,
+                "always_adapt": always_adapt,
+                "trust_clip": trust_clip,
+                "maximize": maximize,
+                "foreach": foreach,
+                "differentiable": differentiable,
+            },
+            engine,
+        )
+
+
+class Lion(Optimizer):
+    """The sign of momentum: every parameter moves by lr, whatever the size of its gradient.
+
+    The sign throws away how large a gradient is and keeps only which way it points, so no second moment is
+    needed to bring gradients to one size. The newest gradient weighs 1 - beta1 in the decision and only 1 -
+    beta2 in the memory: quick to turn, slow to forget.
+
+    Formula: rules/lion.py. Source: Chen et al. 2023, arXiv:2302.06675, Algorithm 2.
+
+    Args:
+        params: tensors, (name, tensor) pairs, or groups: dicts with ``params`` and settings.
+        lr: learning rate: about how far a parameter moves per step. Default 0.0001.
+        betas: how much the running average weighs in the sign, and how much of it is kept per step. Default
+            (0.9, 0.99).
+        weight_decay: pull towards 0: joins the gradient (coupled), or acts beside it if decoupled. Default
+            0.0.
+        maximize: walk up instead of down. Default False.
+        foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
+        differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
+        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
+            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+
+    Conventions:
+        paper: the defaults.
+        optax: weight_decay=0.001.
+        keras: lr=0.001.
+        pytorch_optimizer: the defaults.
+        All of them decay by lr * weight_decay of the parameter, beside the sign. Folded into the gradient
+        instead, as some kernels of bitsandbytes once did, the decay changes the sign and is another
+        optimizer.
+
+    Raises:
+        TypeError: an unknown argument. ValueError: a value out of its range, no parameters, or one twice.
+
+    Example:
+        >>> import torch, thalweg as tw
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = tw.Lion(model.parameters(), lr=0.0001)
+        >>> model(torch.ones(3, 2)).mean().backward()
+        >>> optimizer.step()
+    """
+
+    formula = staticmethod(lion.lion)
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.0001,
+        *,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.99),
+        weight_decay: float | Tensor = 0.0,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        engine: str = "auto",
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "foreach": foreach,
+                "differentiable": differentiable,
             },
             engine,
         )

@@ -1,4 +1,4 @@
-"""Keras and torch themselves, made to step as the other references do.
+"""Keras, torch and pytorch_optimizer themselves, made to step as the other references do.
 
 Import this module after KERAS_BACKEND=torch is set.
 """
@@ -38,6 +38,24 @@ def of_torch(name: str, sparse: bool = False, **settings) -> Reference:
             p.copy_(torch.from_numpy(value))
         optimizer.param_groups[0]["lr"] = lr
         p.grad = torch.from_numpy(g).to_sparse() if sparse else torch.from_numpy(g)
+        optimizer.step()
+        return p.detach().numpy().copy()
+
+    return Reference(step, lr=optimizer.defaults["lr"])
+
+
+def of_pytorch_optimizer(name: str, **settings) -> Reference:
+    """A pytorch_optimizer class, in float64, tensor by tensor."""
+    import pytorch_optimizer
+
+    p = torch.nn.Parameter(torch.zeros(6, dtype=torch.float64))
+    optimizer = getattr(pytorch_optimizer, name)([p], foreach=False, **settings)
+
+    def step(value, g, t, lr):
+        if t == 1:
+            p.data.copy_(torch.from_numpy(value))
+        optimizer.param_groups[0]["lr"] = lr
+        p.grad = torch.from_numpy(g)
         optimizer.step()
         return p.detach().numpy().copy()
 

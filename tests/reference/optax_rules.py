@@ -118,3 +118,33 @@ def amsgrad(b1=0.9, b2=0.999, eps=1e-8, eps_root=0.0) -> Reference:
         return p - lr * (mu / (1 - b1**t)) / (np.sqrt(nu_max + eps_root) + eps)
 
     return Reference(step)
+
+
+def lion(b1=0.9, b2=0.99, weight_decay=1e-3) -> Reference:
+    """alias.lion, transform.scale_by_lion (mode "hard"), then add_decayed_weights before the learning rate."""
+    mu = 0.0
+
+    def step(p, g, t, lr):
+        nonlocal mu
+        u = np.sign((1 - b1) * g + b1 * mu) + weight_decay * p
+        mu = (1 - b2) * g + b2 * mu
+        return p - lr * u
+
+    return Reference(step)
+
+
+def lamb(b1=0.9, b2=0.999, eps=1e-6, weight_decay=0.0) -> Reference:
+    """alias.lamb: scale_by_adam, add_decayed_weights, scale_by_trust_ratio, the learning rate.
+
+    The trust ratio is 1 where either norm is 0.
+    """
+    mu = nu = 0.0
+
+    def step(p, g, t, lr):
+        nonlocal mu, nu
+        mu, nu = b1 * mu + (1 - b1) * g, b2 * nu + (1 - b2) * g**2
+        u = mu / (1 - b1**t) / (np.sqrt(nu / (1 - b2**t)) + eps) + weight_decay * p
+        sizes = np.linalg.norm(p), np.linalg.norm(u)
+        return p - lr * (sizes[0] / sizes[1] if all(sizes) else 1.0) * u
+
+    return Reference(step)

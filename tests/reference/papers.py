@@ -90,3 +90,32 @@ def amsgrad(beta_1=0.9, beta_2=0.999) -> Reference:
         return x - alpha * m / np.sqrt(v_hat)
 
     return Reference(step)
+
+
+def lion(beta_1=0.9, beta_2=0.99, lambda_=0.0) -> Reference:
+    """Chen et al. 2023, arXiv:2302.06675, Algorithm 2; the betas are its defaults, lr that of the authors' code."""
+    m = 0.0
+
+    def step(theta, g, t, eta):
+        nonlocal m
+        c = beta_1 * m + (1 - beta_1) * g
+        theta = theta - eta * (np.sign(c) + lambda_ * theta)
+        m = beta_2 * m + (1 - beta_2) * g
+        return theta
+
+    return Reference(step, lr=1e-4)
+
+
+def lamb(beta_1=0.9, beta_2=0.999, lambda_=0.0, epsilon=1e-6) -> Reference:
+    """You et al. 2020, arXiv:1904.00962, Algorithm 2 with phi(z) = z; epsilon as in its section 4."""
+    m = v = 0.0
+
+    def step(x, g, t, eta):
+        nonlocal m, v
+        m = beta_1 * m + (1 - beta_1) * g
+        v = beta_2 * v + (1 - beta_2) * g**2
+        r = (m / (1 - beta_1**t)) / (np.sqrt(v / (1 - beta_2**t)) + epsilon)
+        update = r + lambda_ * x
+        return x - eta * np.sqrt(x @ x) / np.sqrt(update @ update) * update
+
+    return Reference(step)

@@ -31,6 +31,8 @@ WORDS = {
     "amsgrad": "divide by the largest second moment so far (Reddi et al. 2018)",
     "max_of_corrected": "amsgrad takes the maximum after the bias correction (optax) instead of before (torch)",
     "bias_correction": "give averages that began at 0 their full weight",
+    "always_adapt": "take the trust ratio also without decay (NVLAMB); otherwise tensors without decay go Adam's way",
+    "trust_clip": "a trust ratio of at most 1 (LAMBC)",
     "lr_decay": "lr is divided by 1 + (t - 1) * lr_decay",
     "initial_accumulator_value": "where the sum or average of squares starts",
     "rho": "how much of the running averages is kept per step",
@@ -80,7 +82,8 @@ def optimizers_source(entries: list[tuple[str, Rule, Card, Signature, dict[str, 
 def arguments(card: Card, defaults: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Positional and keyword-only arguments with their defaults: torch's order, then our own."""
     if card.torch is None:
-        return {"lr": defaults["lr"]}, {**{k: v for k, v in defaults.items() if k != "lr"}, "engine": "auto"}
+        hints = {"maximize": False, "foreach": None, "differentiable": False}
+        return {"lr": defaults["lr"]}, {**{k: v for k, v in defaults.items() if k != "lr"}, **hints, "engine": "auto"}
     theirs = inspect.signature(getattr(torch.optim, card.torch.name).__init__).parameters
     fixed = card.torch.fixed
     positional: dict[str, Any] = {}
@@ -138,14 +141,16 @@ def _class(expression: str, formula: Rule, card: Card, signature: Signature, def
 
 def meaning(name: str, card: Card | None) -> str:
     """What an argument does, in a few words."""
-    return (WORDS.get(name) or (card.symbols.get(name) if card else None) or "see the rule").format(unit=_unit(card))
+    own = card.symbols.get(name) if card else None
+    return (own or WORDS.get(name) or "see the rule").format(unit=_unit(card))
 
 
 def _unit(card: Card | None) -> str:
+    claims = card.claims if card else ()
+    if "relative-step-is-lr" in claims:
+        return "how far a tensor moves per step, as a share of its own length"
     return (
-        "about how far a parameter moves per step"
-        if card and "scale-free" in card.claims
-        else "what the direction is multiplied by"
+        "about how far a parameter moves per step" if "scale-free" in claims else "what the direction is multiplied by"
     )
 
 
