@@ -69,8 +69,8 @@ card = Card(
         "timm, trust_clip": {"weight_decay": 0.01, "always_adapt": False, "trust_clip": True},
     },
     conventions_note="All take a trust ratio of 1 where either length is 0. timm and NVIDIA's apex leave tensors "
-    "without decay to Adam (their NVLAMB, timm's always_adapt, does not), and clip the gradient's global norm at 1: add "
-    "clip_norm=1.0. Keras' weight_decay stands outside the ratio. pytorch_optimizer has no bias correction, takes "
+    "without decay to Adam (their NVLAMB, timm's always_adapt, does not), and clip the gradient's global norm at 1: "
+    "add clip_norm=1.0. Keras' weight_decay stands outside the ratio. pytorch_optimizer has no bias correction, takes "
     "lengths above 10 as 10 and adds eps to the update's.",
     kin={"adamw": "the same without the trust ratio"},
     bowl=Bowl(lr=0.05),

@@ -57,8 +57,8 @@ card = Card(
         "keras": {"lr": 1e-3},
         "pytorch_optimizer": {},
     },
-    conventions_note="All of them decay by lr * weight_decay of the parameter, beside the sign. Folded into the gradient "
-    "instead, as some kernels of bitsandbytes once did, the decay changes the sign and is another optimizer.",
+    conventions_note="All of them decay by lr * weight_decay of the parameter, beside the sign. Folded into the "
+    "gradient instead, as some kernels of bitsandbytes once did, the decay changes the sign and is another optimizer.",
     kin={"adamw": "divides by the gradient's size instead of taking its sign"},
     bowl=Bowl(lr=0.01),
     decays="own",
