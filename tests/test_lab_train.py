@@ -2,16 +2,22 @@
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+import thalweg
 import toy_task
 from thalweg import schedule
+from thalweg.lab.candidates import candidates
 from thalweg.lab.cost import cost_of
+from thalweg.lab.pool import Trainer
+from thalweg.lab.protocol import Trial
+from thalweg.lab.states import States
 from thalweg.lab.task import Task
-from thalweg.lab.train import curve_steps, train
+from thalweg.lab.train import Training, curve_steps, train
 from toy_task import task as toy
 
 
@@ -162,3 +168,148 @@ def test_cost_counts_what_an_optimizer_keeps():
     assert (plain.parameters, plain.state, kept.state) == (5, 0.0, 2.0)
     assert plain.step > 0
     assert plain.run(20) == pytest.approx(20 * plain.step + 11 * plain.metric)
+
+
+# ---- stopped, kept and continued
+
+
+class Everything(torch.nn.Module):
+    """All that a state has to hold: weights, running averages, a buffer outside state_dict, a counter, dropout."""
+
+    def __init__(self):
+        super().__init__()
+        self.line, self.norm, self.drop = torch.nn.Linear(4, 1), torch.nn.BatchNorm1d(4), torch.nn.Dropout(0.3)
+        self.register_buffer("hidden", torch.zeros(1), persistent=False)
+        self.calls = 0
+
+    def forward(self, x):
+        if self.training:
+            self.calls += 1
+            self.hidden += x.mean()
+        return self.line(self.drop(self.norm(x))) + 0.01 * self.calls + 0.1 * self.hidden
+
+
+class Tossed(torch.utils.data.Dataset):
+    """Rows that are augmented from all three random streams."""
+
+    def __len__(self):
+        return 50
+
+    def __getitem__(self, i):
+        x, y = toy_task.rows(1, i)
+        return x[0] + 0.1 * torch.randn(4) + 0.1 * random.random() + 0.1 * np.random.rand(), y[0]
+
+
+def loader(generator=None):
+    return torch.utils.data.DataLoader(Tossed(), batch_size=16, shuffle=True, generator=generator)
+
+
+def adamw(parameters, steps):
+    optimizer = thalweg.AdamW(parameters, lr=0.03)
+    return optimizer, schedule.warmup_cosine(optimizer, steps)
+
+
+def same(one, other):
+    return (one.final, one.curve, one.steps, one.why) == (other.final, other.curve, other.steps, other.why)
+
+
+@pytest.mark.parametrize(
+    "train_data", [toy.train, loader(), loader(torch.Generator())], ids=["function", "loader", "own"]
+)
+@pytest.mark.parametrize("rungs", [(1,), (3, 9), (2, 6, 20), tuple(range(1, 21))])
+def test_stopped_and_continued_comes_to_the_same_bits(train_data, rungs):
+    everything = changed(model=lambda seed: Everything(), train=train_data)
+    whole = Training(everything, adamw, seed=3)
+    whole.advance()
+    state, legs = None, []
+    for until in rungs:
+        torch.rand(7), np.random.rand(3), random.random()  # somebody else draws
+        legs.append(train(everything, adamw, seed=3, until=until))
+        part = Training(everything, adamw, seed=3)
+        if state is not None:
+            part.load(state)
+        part.advance(until)
+        assert same(part.run(), legs[-1])
+        assert (legs[-1].steps, legs[-1].curve[-1].step) == (until, until)
+        state = part.state()
+    last = train(everything, adamw, seed=3, resume=state)
+    assert same(last, whole.run())
+    ended = Training(everything, adamw, seed=3)
+    ended.load(state)
+    ended.advance()
+    assert ended.model.calls == whole.model.calls == 20
+    assert all(torch.equal(a, b) for a, b in zip(ended.parameters, whole.parameters, strict=True))
+    assert torch.equal(ended.model.hidden, whole.model.hidden)
+
+
+def test_looking_at_a_run_that_has_risen_does_not_change_it():
+    def rising(parameters, steps):  # uphill for 15 steps, then down
+        optimizer = torch.optim.SGD(parameters, lr=1.0)
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: -0.01 if step < 15 else 0.1)
+
+    batchnorm = changed(
+        model=lambda seed: torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1)),
+        train=lambda step, seed: toy_task.rows(16, seed),
+    )
+    part = Training(batchnorm, rising, seed=0)
+    part.advance(14)
+    assert "the loss on the first batch rose" in part.run().why
+    part.advance()
+    assert same(part.run(), train(batchnorm, rising, seed=0))
+
+
+def test_two_runs_side_by_side_do_not_meet():
+    dropout = changed(model=lambda seed: torch.nn.Sequential(torch.nn.Linear(4, 1), torch.nn.Dropout(0.3)))
+    one, two = (Training(dropout, adamw, seed=seed) for seed in (1, 2))
+    for step in range(1, 21):
+        one.advance(step)
+        two.advance(step)
+    assert same(one.run(), train(dropout, adamw, seed=1))
+    assert same(two.run(), train(dropout, adamw, seed=2))
+
+
+def test_a_step_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="until is 21; it must be a step of the run, from 0 to 20"):
+        train(toy, adamw, seed=0, until=21)
+
+
+@pytest.mark.parametrize("fate", ["kept", "lost", "torn"])
+def test_a_lost_state_costs_time_and_nothing_else(tmp_path, fate):
+    trainer = Trainer(toy, candidates("adamw,momentum"), States(tmp_path))
+    whole = Trial("adamw", (("lr", 0.03),), 3, 20, "selects", "warmup_cosine", "search")
+    leg = trainer(replace(whole, until=7))
+    (file,) = tmp_path.iterdir()
+    assert (leg.steps, leg.curve[-1].step) == (7, 7)
+    assert leg.final == leg.curve[-1].metric
+    if fate == "lost":
+        file.unlink()
+    elif fate == "torn":
+        file.write_bytes(file.read_bytes()[:-100])
+    assert same(trainer(whole), Trainer(toy, trainer.candidates)(whole))
+    assert not list(tmp_path.iterdir())  # a run that has ended leaves nothing
+
+
+def test_a_model_that_cannot_be_pickled_begins_again(tmp_path):
+    class Closed(torch.nn.Linear):
+        def get_extra_state(self):
+            return lambda: None
+
+        def set_extra_state(self, state):
+            pass
+
+    closed = changed(model=lambda seed: Closed(4, 1))
+    trainer = Trainer(closed, candidates("adamw,momentum"), States(tmp_path))
+    whole = Trial("adamw", (("lr", 0.03),), 3, 20, "selects", "warmup_cosine", "search")
+    trainer(replace(whole, until=7))
+    assert not list(tmp_path.iterdir())
+    assert same(trainer(whole), Trainer(toy, trainer.candidates)(whole))
+
+
+def test_states_of_others_are_dropped(tmp_path):
+    trainer = Trainer(toy, candidates("adamw,momentum"), States(tmp_path))
+    legs = [Trial("adamw", (("lr", lr),), 0, 20, "selects", "constant", "search", until=5) for lr in (0.01, 0.1)]
+    for leg in legs:
+        trainer(leg)
+    assert len(list(tmp_path.iterdir())) == 2
+    trainer.states.drop_all_but([replace(legs[0], until=None)])
+    assert len(list(tmp_path.iterdir())) == 1

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from thalweg import schedule as schedules
 from thalweg.extras import require
@@ -20,6 +21,7 @@ from thalweg.lab.loading import load_task
 from thalweg.lab.pool import Perform, Trainer, one_thread, processes, solo
 from thalweg.lab.protocol import Findings, Plan, judge, protocol
 from thalweg.lab.result import Result
+from thalweg.lab.states import States
 from thalweg.lab.summary import summary
 from thalweg.lab.task import Task
 
@@ -137,9 +139,11 @@ class Comparison:
             costs = _costs(self.task, self.competitors, plan)
             plan = replace(plan, state={name: cost.state for name, cost in costs.items()})
             report(_estimate(plan, self.task, costs, self.jobs))
-            trainer = Trainer(self.task, self.competitors)
-            with solo(trainer) if self.jobs == 1 else processes(trainer, self.jobs) as perform:
-                _drive(plan, findings, perform, report)
+            with TemporaryDirectory(prefix="thalweg-") as folder:
+                states = States(Path(folder))
+                trainer = Trainer(self.task, self.competitors, states)
+                with solo(trainer) if self.jobs == 1 else processes(trainer, self.jobs) as perform:
+                    _drive(plan, findings, perform, report, states)
         except KeyboardInterrupt:
             interrupted = True
             _stopped(plan, findings)
@@ -150,9 +154,10 @@ class Comparison:
         return Result(data, self.task, {c.name: c for c in self.competitors})
 
 
-def _drive(plan: Plan, findings: Findings, perform: Perform, report: Progress) -> None:
+def _drive(plan: Plan, findings: Findings, perform: Perform, report: Progress, states: States) -> None:
     """Let the protocol ask, have its trials run, and write down what they came to, also when interrupted."""
     for trials in protocol(plan, findings):
+        states.drop_all_but(trials)
         report(Stage(trials[0].phase, len(trials)))
         order = {trial: i for i, trial in enumerate(trials)}
         before, ended = list(findings.done), {}

@@ -20,8 +20,9 @@ from thalweg.extras import require
 from thalweg.lab.candidates import Candidate
 from thalweg.lab.events import Finished, Progress, Started
 from thalweg.lab.protocol import Trial
+from thalweg.lab.states import States
 from thalweg.lab.task import Task, TaskError
-from thalweg.lab.train import Run, train
+from thalweg.lab.train import Run, Training
 
 Perform = Callable[[Sequence[Trial], Progress], list[Run]]
 
@@ -36,16 +37,33 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True)
 class Trainer:
-    """Turns a trial into a run: all that a process needs to know, sent to it once."""
+    """Turns a trial into a run: all that a process needs to know, sent to it once.
+
+    `states` is where runs that may go on are kept; without it, they begin again.
+    """
 
     task: Task
     candidates: Sequence[Candidate]
+    states: States | None = None
 
     def __call__(self, trial: Trial) -> Run:
-        """Train."""
+        """Train, from where the run was left if it was."""
+        training = self._begun(trial)
+        if self.states is not None and self.states.load(trial, training) is False:
+            training = self._begun(trial)  # half a state may have been loaded
+        training.advance(trial.until)
+        run = training.run()
+        if self.states is not None:
+            if trial.end < trial.steps and not run.diverged:
+                self.states.keep(trial, training)
+            else:
+                self.states.drop(trial)
+        return run
+
+    def _begun(self, trial: Trial) -> Training:
         candidate = next(c for c in self.candidates if c.name == trial.optimizer)
         configure = candidate.configure(dict(trial.hyper), trial.schedule)
-        return train(self.task, configure, seed=trial.seed, steps=trial.steps, data=trial.data)
+        return Training(self.task, configure, seed=trial.seed, steps=trial.steps, data=trial.data)
 
 
 @contextmanager

@@ -27,7 +27,9 @@ FIRST_SEED = {"search": 0, "noise": 100, "choice": 200, "confirmation": 300}
 class Trial:
     """A run to be made. It is known by what it is; the phase only says why it was asked for.
 
-    `hyper` is spelled as the rule spells it (beta1, not betas), `data` is the half it is measured on.
+    `hyper` is spelled as the rule spells it (beta1, not betas), `data` is the half it is measured on. `steps` is
+    the horizon, for which the schedule is made; a trial with `until` is a leg that ends, and is measured, there,
+    and may be followed by a longer leg of the same run. Its run comes to what it has from step 0 on.
     """
 
     optimizer: str
@@ -37,6 +39,12 @@ class Trial:
     data: Half
     schedule: str
     phase: str = field(compare=False)
+    until: int | None = None
+
+    @property
+    def end(self) -> int:
+        """The step after which it is measured."""
+        return self.steps if self.until is None else self.until
 
 
 Done = list[tuple[Trial, Run]]

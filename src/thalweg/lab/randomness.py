@@ -13,13 +13,15 @@ import torch
 
 def streams(*generators: torch.Generator) -> list[tuple[Callable[[], Any], Callable[[Any], Any]]]:
     """How to read and to write the state of this process' random streams and of `generators`."""
-    torches = [(g.get_state, g.set_state) for g in (torch.default_generator, *generators)]
+    torches: list[Any] = [(g.get_state, g.set_state) for g in (torch.default_generator, *generators)]
+    if torch.cuda.is_initialized():  # dropout on a GPU draws there
+        torches.append((torch.cuda.get_rng_state, torch.cuda.set_rng_state))
     return [*torches, (np.random.get_state, np.random.set_state), (random.getstate, random.setstate)]
 
 
 @contextmanager
 def undisturbed(*generators: torch.Generator) -> Iterator[None]:
-    """Put the random streams of torch (CPU), NumPy and random, and `generators`, back as they were.
+    """Put the random streams of torch, NumPy and random, and `generators`, back as they were.
 
     >>> before = torch.initial_seed()
     >>> with undisturbed():

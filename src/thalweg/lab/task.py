@@ -9,8 +9,7 @@ import inspect
 import itertools
 import math
 import numbers
-import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -20,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Subset
 
-from thalweg.lab.randomness import streams, undisturbed
+from thalweg.lab.batches import Batches
+from thalweg.lab.randomness import undisturbed
 from thalweg.signature import did_you_mean
 
 
@@ -114,42 +114,12 @@ class Task:
         torch.manual_seed(seed)
         return self.model(seed)
 
-    def batches(self, seed: int) -> Iterator[Any]:
+    def batches(self, seed: int, position: Any = None) -> Batches:
         """The endless batches of a run, decided by the seed alone: the data order is part of the seed.
 
-        A `train` function is called with step 0, 1, 2, ...; a `DataLoader` is walked epoch after epoch. The
-        loader draws (its order, augmentation by torch, NumPy or random in this process) from streams of its
-        own that start from the seed: whatever else draws random numbers meanwhile, the model's dropout or a
-        second run, changes nothing, and a generator that it was given is put back after every batch.
+        `position` is where to begin, as `Batches.position` gave it. Default: at the first batch.
         """
-        if isinstance(self.train, DataLoader):
-            return self._epochs(self.train, seed)
-        return (self.train(step, seed) for step in itertools.count())
-
-    def _epochs(self, loader: DataLoader, seed: int) -> Iterator[Any]:
-        holders = (loader, loader.sampler, loader.batch_sampler)
-        given = {id(g): g for h in holders if isinstance(g := getattr(h, "generator", None), torch.Generator)}
-        drawn_from = streams(*given.values())
-        with undisturbed(*given.values()):
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            for generator in (torch.default_generator, *given.values()):
-                generator.manual_seed(seed)
-            own = [read() for read, _ in drawn_from]
-        end = object()
-        epoch: Iterator[Any] = iter(())
-        while True:
-            with undisturbed(*given.values()):
-                for (_, write), state in zip(drawn_from, own, strict=True):
-                    write(state)
-                batch = next(epoch, end)
-                if batch is end:
-                    epoch = iter(loader)
-                    batch = next(epoch, end)
-                if batch is end:
-                    raise self._wrong("the DataLoader in train gives no batch")
-                own = [read() for read, _ in drawn_from]
-            yield batch
+        return Batches(self.train, seed, position, lambda: self._wrong("the DataLoader in train gives no batch"))
 
     @cached_property
     def _halves(self) -> tuple[Any, Any]:

@@ -5,17 +5,20 @@ Everything the lab runs goes through `train`, and so does the `winner.py` that i
 
 from __future__ import annotations
 
+import copy
+import io
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from thalweg.lab.randomness import undisturbed
+from thalweg.lab.randomness import streams, undisturbed
 from thalweg.lab.task import Task
 
 Half = Literal["selects", "reports"]
@@ -40,10 +43,10 @@ class Run:
     """What one training came to.
 
     Attributes:
-        final: the metric after the last step, None when the run diverged.
+        final: the metric after the last step taken, None when the run diverged.
         curve: points from step 0 to the last, evenly spread; the metric is on the half the run was given.
-        seconds: wall-clock seconds, evaluation included.
-        steps: steps taken, fewer than asked for when the run was stopped.
+        seconds: wall-clock seconds from step 0 on, evaluation included.
+        steps: steps taken from step 0 on; fewer than asked for when the run diverged.
         why: None, or why the run counts as diverged.
     """
 
@@ -59,7 +62,16 @@ class Run:
         return self.why is not None
 
 
-def train(task: Task, configure: Configure, *, seed: int, steps: int | None = None, data: Half = "selects") -> Run:
+def train(
+    task: Task,
+    configure: Configure,
+    *,
+    seed: int,
+    steps: int | None = None,
+    data: Half = "selects",
+    until: int | None = None,
+    resume: bytes | None = None,
+) -> Run:
     """Train once and measure on one half of the validation data.
 
     A run **diverges** when a loss, a parameter or the metric stops being finite (the loss is looked at in every
@@ -75,56 +87,203 @@ def train(task: Task, configure: Configure, *, seed: int, steps: int | None = No
         task: the problem.
         configure: `(parameters, steps) -> (optimizer, scheduler)`; the scheduler is stepped after every step.
         seed: decides the model's start, the data order and dropout.
-        steps: optimizer steps. Default: the task's.
+        steps: optimizer steps of the whole run: the schedule's length. Default: the task's.
         data: the half that is measured, "selects" (default) or "reports".
+        until: stop after so many steps and measure there. Default: go on to the end.
+        resume: a state that `Training.state` gave for the same run; None begins at the beginning. The numbers
+            are the same.
     """
-    steps = task.steps if steps is None else steps
-    started = time.perf_counter()
-    with undisturbed(), torch.enable_grad():
-        curve, taken, why = _walk(task, configure, seed, steps, getattr(task, data))
-    final = curve[-1].metric if why is None else None
-    return Run(final, tuple(curve), time.perf_counter() - started, taken, why)
+    training = Training(task, configure, seed=seed, steps=steps, data=data)
+    if resume is not None:
+        training.load(resume)
+    training.advance(until)
+    return training.run()
 
 
-def _walk(
-    task: Task, configure: Configure, seed: int, steps: int, held_out: Any
-) -> tuple[list[Point], int, str | None]:
-    model = task.build(seed)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer, scheduler = configure(parameters, steps)
-    marks = curve_steps(steps)
-    losses: list[float] = []
-    curve = [Point(0, None, measure(task, model, held_out))]
-    if curve[0].metric is None:
-        return curve, 0, "the metric is not finite before the first step"
-    first, randomness = None, torch.get_rng_state()
-    for step, batch in zip(range(1, steps + 1), task.batches(seed), strict=False):
-        if step == 1:
-            first, randomness = batch, torch.get_rng_state()
-        optimizer.zero_grad()
-        loss = task.loss(model.train(), batch)
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            return curve, step - 1, f"the loss is {losses[-1]} in step {step}"
+class Training:
+    """One run that may stop after any step, hand out its state, and go on later, here or in another process.
+
+    However often it is stopped, measured, saved and loaded, it comes to the same numbers to the last bit: the
+    state holds the model (parameters, buffers, and plain attributes that its modules keep), the optimizer, the
+    scheduler, the random streams, the place in the data and what the run has recorded. What a model keeps
+    elsewhere belongs in its `get_extra_state`, as for any checkpoint.
+
+    Arguments and divergence are those of `train`.
+
+    Example:
+        >>> import torch
+        >>> from thalweg import schedule, workloads
+        >>> def sgd(parameters, steps):
+        ...     optimizer = torch.optim.SGD(parameters, lr=0.1)
+        ...     return optimizer, schedule.warmup_cosine(optimizer, steps)
+        >>> digits = workloads.load("digits")
+        >>> first = Training(digits, sgd, seed=0, steps=6)
+        >>> first.advance(2)
+        >>> later = Training(digits, sgd, seed=0, steps=6)
+        >>> later.load(first.state())
+        >>> later.step
+        2
+        >>> later.advance()
+        >>> later.run().curve == train(digits, sgd, seed=0, steps=6).curve
+        True
+    """
+
+    def __init__(
+        self, task: Task, configure: Configure, *, seed: int, steps: int | None = None, data: Half = "selects"
+    ):
+        self.task, self.seed = task, seed
+        self.steps = task.steps if steps is None else steps
+        self._held_out, self._marks = getattr(task, data), curve_steps(self.steps)
+        self.step, self.why, self.seconds = 0, None, 0.0
+        self._losses: list[float] = []
+        self._curve: list[Point] = []
+        with self._counted(), undisturbed():
+            self.model = task.build(seed)
+            self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+            self.optimizer, self.scheduler = configure(self.parameters, self.steps)
+            self._batches = task.batches(seed)
+            self._streams = streams()
+            self._own = self._first_own = self._read()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - began
+
+    def advance(self, until: int | None = None) -> None:
+        """Train until so many steps are done, to the end by default, or to the step in which the run diverges."""
+        until = self.steps if until is None else until
+        if not 0 <= until <= self.steps:
+            raise ValueError(f"until is {until!r}; it must be a step of the run, from 0 to {self.steps}.")
+        with self._counted(), undisturbed(), torch.enable_grad():
+            self._write(self._own)
+            if not self._curve:
+                self._point()
+            while self.step < until and self.why is None:
+                self._take_step()
+            self._own = self._read()
+
+    def _take_step(self) -> None:
+        batch = next(self._batches)
+        if self.step == 0:
+            self._first_own = self._read()
+        self.optimizer.zero_grad()
+        loss = self.task.loss(self.model.train(), batch)
+        value = loss.item()
+        self._losses.append(value)
+        if len(self._losses) == 1:
+            self._curve[0] = replace(self._curve[0], loss=value)
+        if not math.isfinite(value):
+            self.why = f"the loss is {value} in step {self.step + 1}"
+            return
         loss.backward()
-        optimizer.step()
-        scheduler.step()
-        if step in marks:
-            if not all_finite(parameters):
-                return curve, step, f"a parameter is not finite after step {step}"
-            since = losses[curve[-1].step :]
-            curve.append(Point(step, math.fsum(since) / len(since), measure(task, model, held_out)))
-            if curve[-1].metric is None:
-                return curve, step, f"the metric is not finite after step {step}"
-    curve[0] = Point(0, losses[0], curve[0].metric)
-    if min(losses[-LAST:]) > losses[0]:
-        torch.set_rng_state(randomness)
+        self.optimizer.step()
+        self.scheduler.step()
+        self.step += 1
+        if self.step in self._marks:
+            if not all_finite(self.parameters):
+                self.why = f"a parameter is not finite after step {self.step}"
+                return
+            self._point()
+
+    def _point(self) -> None:
+        self._curve.append(self._here())
+        if self._curve[-1].metric is None:
+            self.why = self._no_metric()
+
+    def _here(self) -> Point:
+        since = self._losses[self._curve[-1].step :] if self._curve else []
+        loss = math.fsum(since) / len(since) if since else None
+        return Point(self.step, loss, measure(self.task, self.model, self._held_out))
+
+    def _no_metric(self) -> str:
+        return f"the metric is not finite {f'after step {self.step}' if self.step else 'before the first step'}"
+
+    def run(self) -> Run:
+        """What it has come to so far, measured where it stands; it may go on afterwards as if nobody had looked."""
+        curve, why = list(self._curve), self.why
+        with self._counted(), undisturbed():
+            if why is None and curve[-1].step < self.step:  # between two points of the curve
+                curve.append(self._here())
+                if curve[-1].metric is None:
+                    why = self._no_metric()
+                elif not all_finite(self.parameters):
+                    why = f"a parameter is not finite after step {self.step}"
+            if why is None and self._losses and min(self._losses[-LAST:]) > self._losses[0]:
+                why = self._risen()
+        return Run(curve[-1].metric if why is None else None, tuple(curve), self.seconds, self.step, why)
+
+    def _risen(self) -> str | None:
+        """Whether the loss on the first batch is clearly above its start."""
+        before = copy.deepcopy(self._state())  # train mode may move a model's running averages
+        self._write(self._first_own)
+        first = next(self.task.batches(self.seed))
         with torch.no_grad():
-            again = task.loss(model.train(), first).item()
+            again = self.task.loss(self.model.train(), first).item()
+        self._restore(before)
+        losses = self._losses
         usual = max(abs(losses[0]), statistics.median(map(abs, losses[-LAST:])))
-        if not again <= losses[0] + CLEARLY * usual:
-            return curve, steps, f"the loss on the first batch rose from {losses[0]:.4g} to {again:.4g}"
-    return curve, steps, None
+        if again <= losses[0] + CLEARLY * usual:
+            return None
+        return f"the loss on the first batch rose from {losses[0]:.4g} to {again:.4g}"
+
+    # ---- to stop here and go on elsewhere
+
+    def state(self) -> bytes:
+        """All that it takes to go on from here.
+
+        Raises:
+            Exception: whatever pickle says of a model or optimizer whose state cannot be pickled.
+        """
+        file = io.BytesIO()
+        torch.save(self._state(), file)
+        return file.getvalue()
+
+    def load(self, state: bytes) -> None:
+        """Go on from a state of the same run."""
+        self._restore(torch.load(io.BytesIO(state), weights_only=False))
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "buffers": dict(self.model.named_buffers()),  # also those that a state_dict leaves out
+            "attributes": {name: _plain(module) for name, module in self.model.named_modules()},
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "position": self._batches.position,
+            "recorded": {name: getattr(self, name) for name in RECORDED},
+        }
+
+    @torch.no_grad()
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(state["buffers"][name])
+        for name, module in self.model.named_modules():
+            vars(module).update(state["attributes"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self._batches = self.task.batches(self.seed, state["position"])
+        for name, value in state["recorded"].items():
+            setattr(self, name, value)
+
+    def _read(self) -> list[Any]:
+        return [read() for read, _ in self._streams]
+
+    def _write(self, states: Sequence[Any]) -> None:
+        for (_, write), state in zip(self._streams, states, strict=True):
+            write(state)
+
+
+RECORDED = ("step", "why", "seconds", "_losses", "_curve", "_own", "_first_own")
+
+
+def _plain(module: nn.Module) -> dict[str, Any]:
+    """The counters and flags that a module keeps beside its tensors."""
+    return {name: value for name, value in vars(module).items() if isinstance(value, int | float | str)}
 
 
 def curve_steps(steps: int) -> set[int]:
