@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from thalweg.card import Bowl, Card, Log, Namesake, OneMinusLog
+from thalweg.engine.store import Store
 from thalweg.engine.trace import trace
 from thalweg.minimize import minimize  # now: later, the package of that name would stand in its place
 from thalweg.optimizer import Optimizer, optimizer
@@ -38,6 +39,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "Optimizer",
     "Result",
     "Slot",
+    "Store",
     "Task",
     "compare",
     "explain",

@@ -11,6 +11,7 @@ import torch
 
 from thalweg.card import Card, Namesake, card_of
 from thalweg.engine.compose import compose
+from thalweg.engine.store import Store
 from thalweg.signature import Rule, check_flag, check_number, did_you_mean, signature_of
 from thalweg.transforms.decay import decays
 
@@ -125,3 +126,12 @@ def check_tensors(given: list[Any], groups: list[dict[str, Any]]) -> None:
     for i, q in enumerate(tensors):
         if first.setdefault(id(q), i) != i:
             raise ValueError(f"params holds the same tensor twice, at {first[id(q)]} and {i}.")
+
+
+def check_store(store: Store, given: list[Any], differentiable: bool) -> None:
+    """Refuse a parameter that the store cannot keep."""
+    for item in given:
+        p = item[1] if isinstance(item, tuple) else item
+        refusal = store.refuses(p, differentiable) if isinstance(p, torch.Tensor) else None  # torch refuses the rest
+        if refusal:
+            raise ValueError(refusal)

@@ -15,12 +15,13 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from thalweg.arguments import HINTS, Arguments, check_tensors, door_arguments, with_decay
+from thalweg.arguments import HINTS, Arguments, check_store, check_tensors, door_arguments, with_decay
 from thalweg.card import Card, card_of
 from thalweg.engine import cpu, eager, foreach
 from thalweg.engine.cell import Cell, plain, start
 from thalweg.engine.choice import chosen, kernels_can_be_built
 from thalweg.engine.plan import Plan
+from thalweg.engine.store import COMPENSATION, Store
 from thalweg.engine.trace import trace
 from thalweg.signature import Rule, SlotSpec, did_you_mean, is_on, signature_of
 
@@ -50,6 +51,7 @@ class Optimizer(torch.optim.Optimizer):
         rule: the formula as it runs: with ``weight_decay`` in front, unless it has its own.
         card: what is known about it, or None.
         engine: what runs it: "auto" (compiled kernels where they fit, else the reference), "eager" or "cpu".
+        store: how state and narrow parameters are kept between steps; by default as torch does.
     """
 
     formula: ClassVar[Rule]
@@ -57,6 +59,7 @@ class Optimizer(torch.optim.Optimizer):
     card: ClassVar[Card | None] = None
     arguments: ClassVar[Arguments]
     engine: str = "auto"
+    store: Store = Store()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -75,13 +78,16 @@ class Optimizer(torch.optim.Optimizer):
                 raise TypeError(f"{cls.__name__} has no argument {name!r}.{did_you_mean(name, known)}")
         return super().__new__(cls)
 
-    def __init__(self, params: ParamsT, settings: Mapping[str, Any], engine: str = "auto"):
+    def __init__(self, params: ParamsT, settings: Mapping[str, Any], engine: str = "auto", store: Store | None = None):
         if isinstance(params, torch.Tensor):
             raise TypeError("params is a tensor; it must be an iterable of tensors or of parameter groups.")
         given: Any = list(params)
         if not given:
             raise ValueError("params is empty; it must hold at least one tensor.")
+        if not isinstance(store, Store | None):
+            raise TypeError(f"store is {store!r}; it must be a thalweg.Store.")
         self.engine = chosen(engine)
+        self.store = store or Store()
         self._plans: dict[int, _Prepared] = {}
         own = self.arguments.conventions
         # What torch does not have is written down only where it was asked for: groups stay torch's.
@@ -102,12 +108,16 @@ class Optimizer(torch.optim.Optimizer):
         """
         if isinstance(param_group, dict) and "params" in param_group:
             param_group = dict(param_group)  # torch would write every setting into the caller's own
-            known = {*inspect.signature(type(self).__init__).parameters} - {"self", "engine"}
+            known = {*inspect.signature(type(self).__init__).parameters} - {"self", "engine", "store"}
             self.arguments.check_names(param_group, known | {"params", "param_names", *self.defaults})
             self.arguments.check({**self.defaults, **param_group})
-            if not isinstance(param_group["params"], torch.Tensor | set):
+            if isinstance(param_group["params"], torch.Tensor):
+                param_group["params"] = [param_group["params"]]
+            if not isinstance(param_group["params"], set):  # torch refuses that: it has no order
                 param_group["params"] = list(param_group["params"])
                 check_tensors(param_group["params"], self.param_groups)
+                differentiable = {**self.defaults, **param_group}.get("differentiable", False)
+                check_store(self.store, param_group["params"], differentiable)
         super().add_param_group(param_group)
 
     # ---- the step
@@ -179,7 +189,9 @@ class Optimizer(torch.optim.Optimizer):
         if graph.model_wide and len(self.param_groups) > 1:
             raise ValueError(f"{type(self).__name__} sums over the whole model: put all parameters in one group.")
         kept = self.arguments.signature.kept(hyper)
-        taken = [self._take(p, group, hyper, kept) for p in params]
+        first = sum(len(earlier["params"]) for earlier in self.param_groups[:index])
+        places = [first + i for i, p in enumerate(group["params"]) if p.grad is not None]
+        taken = [self._take(p, i, group, hyper, kept) for p, i in zip(params, places, strict=True)]
         compiled = self.engine != "eager" and not group.get("differentiable") and kernels_can_be_built(self.engine)
         fused = {i for i, (cell, _) in enumerate(taken) if compiled and cpu.can_run(graph, cell)}
         if graph.model_wide and len(fused) < len(taken):
@@ -202,7 +214,7 @@ class Optimizer(torch.optim.Optimizer):
         if group.get("maximize") or any(p.is_complex() for p in params):
             return
         states = [self.state.get(p) for p in params]
-        keys = {slot: self._spelled(slot) for slot in graph.slots}
+        keys = {slot: self._spelled(slot) for slot in cells[0].slots}
         if any(state and "step" in state for state in states):
             keys["t"] = "step"
         found = [state or {} for state in states]
@@ -219,19 +231,23 @@ class Optimizer(torch.optim.Optimizer):
     def _prepare(self, p: torch.Tensor, hyper: dict[str, Any], kept: Mapping[str, SlotSpec]) -> dict[str, Any]:
         """The parameter's state, with every slot that these settings keep."""
         state = self.state.get(p, {})
-        if self.arguments.namesake.step and "step" not in state:
+        if (self.arguments.namesake.step or self.store.stochastic) and "step" not in state:
             double = torch.get_default_dtype() is torch.float64
-            state["step"] = torch.zeros((), dtype=torch.float64 if double else torch.float32)
+            walked = LATER - 1.0 if state else 0.0  # a state without a count, from torch's SGD
+            state["step"] = torch.tensor(walked, dtype=torch.float64 if double else torch.float32)
         for name, slot in kept.items():
             if self._spelled(name) not in state:
-                state[self._spelled(name)] = start(slot, p, hyper)
+                state[self._spelled(name)] = start(slot, p, hyper, self.store)
+        for name, value in self.store.beside(p).items():
+            state.setdefault(name, value)
         if state:
             self.state[p] = state
         return state
 
     def _take(
-        self, p: torch.Tensor, group: Mapping[str, Any], hyper: dict[str, Any], kept: Mapping[str, SlotSpec]
-    ) -> tuple[Cell, Any]:
+        self, p: torch.Tensor, place: int, group: Mapping[str, Any], hyper: dict[str, Any],
+        kept: Mapping[str, SlotSpec],
+    ) -> tuple[Cell, Any]:  # fmt: skip
         """What the engine gets: real, dense, and of a sparse gradient only the rows it touches."""
         g = p.grad
         assert g is not None
@@ -253,7 +269,8 @@ class Optimizer(torch.optim.Optimizer):
             t = int(state["step"])
         else:  # torch's SGD keeps no count; all its rule asks is whether this is the first step
             t = 1 if fresh else LATER
-        slots = {name: state[self._spelled(name)] for name in kept}
+        names = [*kept, *([COMPENSATION] if COMPENSATION in state else [])]
+        slots = {name: state[self._spelled(name)] for name in names}
 
         def real(x: torch.Tensor) -> torch.Tensor:
             return torch.view_as_real(x) if x.is_complex() else x
@@ -263,7 +280,7 @@ class Optimizer(torch.optim.Optimizer):
 
         # A differentiable step writes p in place while autograd still needs the old one: give it a copy.
         source = p.clone() if group.get("differentiable") else p
-        return Cell(seen(source), real(g), {name: seen(s) for name, s in slots.items()}, t), rows
+        return Cell(seen(source), real(g), {n: seen(s) for n, s in slots.items()}, t, self.store, place), rows
 
     def _put(
         self, p: torch.Tensor, group: Mapping[str, Any], rows: Any, new_p: torch.Tensor, new: dict[str, torch.Tensor]
@@ -283,8 +300,8 @@ class Optimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a saved state: this class's own, or that of its namesake in torch.optim.
 
-        Every tensor keeps the dtype it was saved with (torch would cast it to the parameter's) and is
-        copied, so that two optimizers loaded from one state do not share it.
+        Every tensor keeps the dtype it was saved with (torch would cast it to the parameter's), unless the
+        store has one for it, and is copied, so that two optimizers loaded from one state do not share it.
         """
         given: dict[str, Any] = {}
 
@@ -298,7 +315,9 @@ class Optimizer(torch.optim.Optimizer):
                 for key, value in given["state"].get(i, {}).items():
                     if isinstance(value, torch.Tensor):
                         device = p.device if value.ndim else value.device
-                        self.state[p][key] = value.detach().to(device, copy=True)
+                        self.state[p][key] = self._loaded(key, value.detach().to(device, copy=True))
+                if p in self.state and not self.store.beside(p):
+                    self.state[p].pop(COMPENSATION, None)
             for group in self.param_groups:
                 for name, value in self.defaults.items():
                     group.setdefault(name, value)
@@ -312,8 +331,15 @@ class Optimizer(torch.optim.Optimizer):
             before.remove()
             after.remove()
 
+    def _loaded(self, key: str, value: torch.Tensor) -> torch.Tensor:
+        """A saved slot as this optimizer's store keeps it."""
+        shapes = {self._spelled(name): slot.shape for name, slot in self.arguments.signature.slots.items()}
+        if not self.store.state or shapes.get(key) != "p":
+            return value
+        return self.store.shaped(value).to(self.store.state)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "engine": self.engine}
+        return {**super().__getstate__(), "engine": self.engine, "store": self.store}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -369,7 +395,7 @@ def _made(rule: Rule) -> type[Any]:
     full = with_decay(rule)
     defaults = door_arguments(full, signature_of(full).defaults)
     defaults |= {name: HINTS[name] for name in ("maximize", "foreach", "differentiable")}
-    defaults["engine"] = "auto"
+    defaults |= {"engine": "auto", "store": None}
     keyword, positional = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
     first = {"lr": defaults.pop("lr")} if "lr" in defaults else {}
     arguments = [
@@ -383,8 +409,8 @@ def _made(rule: Rule) -> type[Any]:
         bound = signature.bind(*args, **settings)
         bound.apply_defaults()
         self, params, *_ = bound.args
-        chosen = {k: v for k, v in bound.arguments.items() if k not in ("self", "params", "engine")}
-        Optimizer.__init__(self, params, chosen, bound.arguments["engine"])
+        chosen = {k: v for k, v in bound.arguments.items() if k not in ("self", "params", "engine", "store")}
+        Optimizer.__init__(self, params, chosen, bound.arguments["engine"], bound.arguments["store"])
 
     __init__.__signature__ = signature  # type: ignore[attr-defined]
     body = {

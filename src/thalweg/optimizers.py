@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from thalweg import namesakes
+from thalweg.engine.store import Store
 from thalweg.optimizer import Optimizer, ParamsT
 from thalweg.rules import adadelta, adagrad, adam, adamw, lamb, lion, momentum, nadam, nesterov, rmsprop
 
@@ -38,6 +39,8 @@ class Adadelta(Optimizer):
         eps_inside_root: eps inside the root (the lecture, Keras, optax) or outside. Default True.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
+            does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
     Conventions:
         torch: the defaults.
@@ -76,6 +79,7 @@ class Adadelta(Optimizer):
         differentiable: bool = False,
         eps_inside_root: bool = True,
         engine: str = "auto",
+        store: Store | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -91,6 +95,7 @@ class Adadelta(Optimizer):
                 "eps_inside_root": eps_inside_root,
             },
             engine,
+            store,
         )
 
 
@@ -119,6 +124,8 @@ class Adagrad(Optimizer):
         eps_inside_root: eps inside the root (the lecture, Keras, optax) or outside. Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
+            does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
     Conventions:
         torch: the defaults.
@@ -156,6 +163,7 @@ class Adagrad(Optimizer):
         fused: bool | None = None,
         eps_inside_root: bool = False,
         engine: str = "auto",
+        store: Store | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -172,6 +180,7 @@ class Adagrad(Optimizer):
                 "eps_inside_root": eps_inside_root,
             },
             engine,
+            store,
         )
 
 
@@ -210,6 +219,8 @@ class Adam(Optimizer):
             (torch). Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
+            does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
     Conventions:
         torch: the defaults.
@@ -257,6 +268,7 @@ class Adam(Optimizer):
         eps_hat: bool = False,
         max_of_corrected: bool = False,
         engine: str = "auto",
+        store: Store | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -278,6 +290,7 @@ class Adam(Optimizer):
                 "max_of_corrected": max_of_corrected,
             },
             engine,
+            store,
         )
 
 
@@ -312,6 +325,8 @@ class AdamW(Optimizer):
             (torch). Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
+            does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
     Conventions:
         torch: the defaults.
@@ -353,6 +368,7 @@ class AdamW(Optimizer):
         eps_hat: bool = False,
         max_of_corrected: bool = False,
         engine: str = "auto",
+        store: Store | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -373,6 +389,7 @@ class AdamW(Optimizer):
                 "max_of_corrected": max_of_corrected,
             },
             engine,
+            store,
         )
 
 
@@ -403,6 +420,8 @@ class LAMB(Optimizer):
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
+            does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
     Conventions:
         paper: the defaults.
@@ -443,6 +462,7 @@ class LAMB(Optimizer):
         foreach: bool | None = None,
         differentiable: bool = False,
         engine: str = "auto",
+        store: Store | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -459,6 +479,7 @@ class LAMB(Optimizer):
                 "differentiable": differentiable,
             },
             engine,
+            store,
         )
 
 
@@ -483,6 +504,8 @@ class Lion(Optimizer):
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
+            does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
     Conventions:
         paper: the defaults.
@@ -517,6 +540,7 @@ class Lion(Optimizer):
         foreach: bool | None = None,
         differentiable: bool = False,
         engine: str = "auto",
+        store: Store | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -529,6 +553,7 @@ class Lion(Optimizer):
                 "differentiable": differentiable,
             },
             engine,
+            store,
         )
 
 
@@ -560,6 +585,8 @@ class Momentum(Optimizer):
             gradients. Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
+            does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
     Conventions:
         torch: the defaults.
@@ -600,6 +627,7 @@ class Momentum(Optimizer):
         average: bool = False,
         lr_in_velocity: bool = False,
         engine: str = "auto",
+        store: Store | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -616,6 +644,7 @@ class Momentum(Optimizer):
                 "lr_in_velocity": lr_in_velocity,
             },
             engine,
+            store,
         )
 
 
@@ -648,6 +677,8 @@ class NAdam(Optimizer):
         momentum_schedule: warm the momentum up at all. Default True.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
+            does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
     Conventions:
         torch: the defaults.
@@ -685,6 +716,7 @@ class NAdam(Optimizer):
         differentiable: bool = False,
         momentum_schedule: bool = True,
         engine: str = "auto",
+        store: Store | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -702,6 +734,7 @@ class NAdam(Optimizer):
                 "momentum_schedule": momentum_schedule,
             },
             engine,
+            store,
         )
 
 
@@ -731,6 +764,8 @@ class Nesterov(Optimizer):
             gradients. Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
+            does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
     Conventions:
         torch: the defaults.
@@ -766,6 +801,7 @@ class Nesterov(Optimizer):
         average: bool = False,
         lr_in_velocity: bool = False,
         engine: str = "auto",
+        store: Store | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -781,6 +817,7 @@ class Nesterov(Optimizer):
                 "lr_in_velocity": lr_in_velocity,
             },
             engine,
+            store,
         )
 
 
@@ -815,6 +852,8 @@ class RMSprop(Optimizer):
             gradients. Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
+            does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
     Conventions:
         torch: the defaults.
@@ -859,6 +898,7 @@ class RMSprop(Optimizer):
         bias_correction: bool = False,
         lr_in_velocity: bool = False,
         engine: str = "auto",
+        store: Store | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -879,6 +919,7 @@ class RMSprop(Optimizer):
                 "lr_in_velocity": lr_in_velocity,
             },
             engine,
+            store,
         )
 
 
@@ -909,6 +950,8 @@ class SGD(Optimizer):
             Default None.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
+            does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
     Conventions:
         torch: the defaults.
@@ -945,6 +988,7 @@ class SGD(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         engine: str = "auto",
+        store: Store | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -960,4 +1004,5 @@ class SGD(Optimizer):
                 "fused": fused,
             },
             engine,
+            store,
         )

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from thalweg.engine.cell import Cell, start, stored, widened
+from thalweg.engine.cell import Cell, start, stored
 from thalweg.engine.foreach import TensorList
+from thalweg.engine.store import widened
 from thalweg.engine.trace import trace
 from thalweg.signature import Rule, did_you_mean, signature_of
 
@@ -91,8 +92,8 @@ def step(
         rows = [row if isinstance(row, tuple) else (row,) for row in rows]
         return {name: list(c) for name, c in zip(names, zip(*rows, strict=True), strict=True) if c[0] is not None}
 
-    wide = [[widened(x) for x in column] for column in (ps, gs)]
-    wide_slots = {name: [widened(x) for x in column] for name, column in kept.items()}
+    wide = [[widened(x, p.dtype) for x, p in zip(column, ps, strict=True)] for column in (ps, gs)]
+    wide_slots = {name: [widened(x, p.dtype) for x, p in zip(column, ps, strict=True)] for name, column in kept.items()}
     after = torch.func.vmap(member)(wide[0], wide[1], wide_slots, many)
     cells = [Cell(ps[i], gs[i], {name: column[i] for name, column in kept.items()}) for i in range(len(ps))]
     done = []

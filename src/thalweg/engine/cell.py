@@ -6,33 +6,43 @@ from typing import Any, NamedTuple
 
 import torch
 
+from thalweg.engine.store import Store, read, widened, write
 from thalweg.signature import Signature, SlotSpec
+
+AS_TORCH = Store()
 
 
 class Cell(NamedTuple):
-    """A parameter, its gradient, its slots by name, and its step number (from 1)."""
+    """A parameter, its gradient, what is kept beside it by name, and its step number (from 1).
+
+    `slots` holds the rule's slots, and what the store keeps beside the parameter. `tensor` is the parameter's
+    place in the optimizer: with `t` it decides the store's random bits.
+    """
 
     p: torch.Tensor
     g: torch.Tensor
     slots: dict[str, torch.Tensor]
     t: int = 1
+    store: Store = AS_TORCH
+    tensor: int = 0
+
+    @property
+    def kept(self) -> dict[str, torch.Tensor]:
+        """All that is kept between steps."""
+        return {"p": self.p, **self.slots}
 
 
-def start(slot: SlotSpec, p: torch.Tensor, hyper: dict[str, Any]) -> torch.Tensor:
-    """A slot's first value beside this parameter."""
-    if slot.start == "p":
-        return p.detach().clone()
-    value = hyper[slot.start] if isinstance(slot.start, str) else slot.start
-    if slot.shape == "number":
+def start(slot: SlotSpec, p: torch.Tensor, hyper: dict[str, Any], store: Store = AS_TORCH) -> torch.Tensor:
+    """A slot's first value beside this parameter, in the type that the store keeps it in."""
+    value = hyper[slot.start] if isinstance(slot.start, str) and slot.start != "p" else slot.start
+    if slot.shape == "number" and value != "p":
         return torch.tensor(float(value), dtype=torch.float64)
-    kept = torch.empty_like(p, memory_format=torch.preserve_format).detach()
+    like = store.shaped(p.detach())
+    if value == "p":
+        return like.to(store.state or like.dtype, copy=True)
+    kept = torch.empty_like(like, dtype=store.state or like.dtype, memory_format=torch.preserve_format)
     (torch.view_as_real(kept) if kept.is_complex() else kept).fill_(value)
     return kept
-
-
-def widened(tensor: torch.Tensor) -> torch.Tensor:
-    """16-bit values are computed with in float32; everything else as it is."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def plain(value: Any) -> float:
@@ -42,12 +52,16 @@ def plain(value: Any) -> float:
 
 def arguments(signature: Signature, cell: Cell) -> list[torch.Tensor | None]:
     """The rule's positional arguments: p, g, and each slot or None where it is not kept."""
-    slots = [cell.slots.get(name) for name in signature.slots]
-    return [widened(cell.p), widened(cell.g), *(None if s is None else widened(s) for s in slots)]
+    kept = cell.kept
+    slots = [read(name, kept) if name in kept else None for name in signature.slots]
+    return [read("p", kept), widened(cell.g, cell.p.dtype), *slots]
 
 
 def stored(signature: Signature, cell: Cell, result: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The new parameter and slots, rounded once to the types they are kept in."""
-    new_p, *new = result if isinstance(result, tuple) else (result,)
-    after = dict(zip(signature.slots, new, strict=True))
-    return new_p.to(cell.p.dtype), {name: after[name].to(old.dtype) for name, old in cell.slots.items()}
+    new = result if isinstance(result, tuple) else (result,)
+    kept, after = cell.kept, {}
+    for place, (name, value) in enumerate(zip(("p", *signature.slots), new, strict=True)):
+        if name in kept:
+            after |= write(name, value, kept, cell.store, (cell.t, place, cell.tensor))
+    return after.pop("p"), after

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from thalweg.engine.graph import SYMBOLS, Graph, Node
 from thalweg.engine.layout import BOOLEAN, Layout, label, lay_out
+from thalweg.engine.store import COMPENSATION, STOCHASTIC
 
 # Types as they are in memory; arithmetic is in float for everything narrower.
 MEMORY = {"float64": "double", "float32": "float", "bfloat16": "bf16", "float16": "_Float16"}
+MEMORY[STOCHASTIC] = "bf16"
 
 HEAD = """\
 #include <cmath>
@@ -31,6 +33,18 @@ static inline void keep(bf16* to, float x) {  // to the nearest, ties to even; a
     u32 b; std::memcpy(&b, &x, 4);
     u32 rounded = (b + 0x7fffu + ((b >> 16) & 1u)) >> 16;
     to->bits = x != x ? (u16)0x7fc0 : (u16)rounded;
+}
+static inline void keep(bf16* to, float x, u32 draw) {  // up or down by chance: as store.py says
+    u32 b; std::memcpy(&b, &x, 4);
+    bool finite = (b & 0x7f800000u) != 0x7f800000u;
+    bf16 nearest; keep(&nearest, x);
+    to->bits = finite ? (u16)((b + (draw >> 16)) >> 16) : nearest.bits;
+}
+static inline float left(float x, float kept) { return std::isfinite(kept) ? x - kept : 0.0f; }
+static inline u32 mixed(u32 x) {
+    x = (x ^ (x >> 16)) * 0x21f0aaadu;
+    x = (x ^ (x >> 15)) * 0x735a2d97u;
+    return x ^ (x >> 15);
 }
 
 // A number that each tensor keeps for itself, and that should be the same for all of them.
@@ -74,13 +88,13 @@ def print_kernels(graph: Graph, memory: Mapping[str, str], real: str) -> tuple[s
 
     Args:
         graph: a traced rule without matrix operations.
-        memory: the memory type of ``p``, ``g`` and each kept slot, as named in `MEMORY`.
+        memory: how ``p``, ``g`` and all that is kept lie in memory, as named by `Store.memory` and in `MEMORY`.
         real: the type of the arithmetic, ``float`` or ``double``.
 
     Returns:
         The source text, and for each kernel what its arguments mean.
     """
-    layouts = [lay_out(graph, kernel, f"kernel{i}") for i, kernel in enumerate(graph.kernels)]
+    layouts = [lay_out(graph, kernel, f"kernel{i}", memory) for i, kernel in enumerate(graph.kernels)]
     functions = [
         _kernel(layout, kernel.body, memory, real) for layout, kernel in zip(layouts, graph.kernels, strict=True)
     ]
@@ -109,18 +123,23 @@ def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], r
     for c, where in enumerate(columns):
         kind = MEMORY[memory[where]] if where in memory else real
         lines.append(f"        {kind}* __restrict x{c} = ({kind}*)table[k * {len(columns)} + {c}];")
+    width = len(numbers) + bool(layout.draws)
     for i, n in enumerate(numbers):
-        lines.append(f"        const {_type(n)} n{i} = ({_type(n)})numbers[k * {len(numbers)} + {i}];")
+        lines.append(f"        const {_type(n)} n{i} = ({_type(n)})numbers[k * {width} + {i}];")
+    for j, where in enumerate(layout.draws):
+        keys = f"(u32)scalars[{len(scalars) + j}] ^ (u32)numbers[k * {width} + {width - 1}]"
+        lines.append(f"        const u32 key{columns.index(where)} = {keys};")
     lines += [f"        double sum{j} = 0;" for j in range(len(cuts))]
     lines.append("        for (int64_t i = i0; i < i1; ++i) {")
     for i, (node, where) in enumerate(layout.reads.items()):
         names[node] = f"r{i}"
-        lines.append(f"            const real r{i} = (real)load(x{columns.index(where)}[i]);")
+        found = " + ".join(f"(real)load({part})" for part in _parts(layout, where))
+        lines.append(f"            const real r{i} = {found};")
     for i, node in enumerate(body):
         names[node] = f"v{i}"
         lines.append(f"            const {_type(node)} v{i} = {_operation(node, [value(a) for a in node.args])};")
     for where, node in layout.writes:
-        lines.append(f"            keep(&x{columns.index(where)}[i], {value(node)});")
+        lines += _keep(layout, where, value(node))
     for j, cut in enumerate(cuts):
         x = value(cut.args[0])
         lines.append(f"            sum{j} += {f'(double){x} * {x}' if cut.op == 'norm' else f'(double){x}'};")
@@ -128,6 +147,24 @@ def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], r
     lines += [f"        sums[k * {len(cuts)} + {j}] += sum{j};" for j in range(len(cuts))]
     lines += ["    }", "}"]
     return "\n".join(lines) + "\n"
+
+
+def _parts(layout: Layout, where: str) -> list[str]:
+    """One element of each tensor that holds a value: their sum is what the rule gets."""
+    places = ["p", COMPENSATION] if where == "p" and layout.compensated else [where]
+    return [f"x{layout.columns.index(part)}[i]" for part in places]
+
+
+def _keep(layout: Layout, where: str, value: str) -> list[str]:
+    """The lines that write a value into the tensors that hold it; the last one takes the last rounding."""
+    first, *rest = _parts(layout, where)
+    draw = f", mixed(mixed((u32)i) ^ key{layout.columns.index(where)})" if where in layout.draws else ""
+    if not rest:
+        return [f"            keep(&{first}, {value}{draw});"]
+    return [
+        f"            keep(&{first}, {value});",
+        f"            keep(&{rest[0]}, left({value}, load({first})){draw});",
+    ]
 
 
 def _type(node: Node) -> str:

@@ -20,6 +20,7 @@ from thalweg.engine.cpp import MEMORY, print_kernels
 from thalweg.engine.graph import Graph, Node, evaluate
 from thalweg.engine.host import host_function
 from thalweg.engine.layout import Layout
+from thalweg.engine.store import step_key, tensor_key
 from thalweg.engine.trace import trace
 from thalweg.signature import Rule, signature_of
 
@@ -66,7 +67,12 @@ class Program:
                     _evaluate_numbers(kernel.numbers, values)
             table = [_pointer(place, cell, spare, k) for k, cell in enumerate(cells) for place in kernel.columns]
             scalars = [float(per_tensor[0][n]) for n in kernel.scalars]
-            numbers = [float(values[n]) for values in per_tensor for n in kernel.numbers]
+            scalars += step_keys(kernel, cells[0], cells[0].t)
+            numbers = [
+                number
+                for cell, values in zip(cells, per_tensor, strict=True)
+                for number in (*(float(values[n]) for n in kernel.numbers), *tensor_keys(kernel, cell))
+            ]
             sums = _launch(function, kernel, ends_array, ends[-1], len(cells), table, scalars, numbers)
             for j, cut in enumerate(kernel.sums):
                 each = [sums[k * len(kernel.sums) + j] for k in range(len(cells))]
@@ -79,6 +85,16 @@ class Program:
                 if node.stage != "element":
                     _evaluate_numbers((node,), per_tensor[k])
                     cell.slots[name].fill_(float(per_tensor[k][node]))
+
+
+def step_keys(kernel: Layout, cell: Cell, t: int) -> list[int]:
+    """This step's keys of the random bits, one for each value that is rounded by chance."""
+    return [step_key(cell.store.seed, t, place) for place in kernel.draws.values()]
+
+
+def tensor_keys(kernel: Layout, cell: Cell) -> list[int]:
+    """The tensor's own key, if random bits are drawn at all."""
+    return [tensor_key(cell.tensor)] if kernel.draws else []
 
 
 def _numbers(graph: Graph, cell: Cell) -> dict[Node, float]:
@@ -176,8 +192,11 @@ def _name(dtype: torch.dtype) -> str:
 
 def memory_of(graph: Graph, cell: Cell) -> tuple[tuple[str, str], ...]:
     """The memory types of a cell's tensors: with the graph, what its kernels are compiled for."""
-    slots = [(n, _name(s.dtype)) for n, s in cell.slots.items() if graph.inputs[n].stage == "element"]
-    return ("p", _name(cell.p.dtype)), ("g", _name(cell.g.dtype)), *slots
+    kept = cell.kept
+    found = {name: cell.store.memory(name, kept) for name in kept}
+    one_number = [name for name in graph.slots if graph.inputs[name].stage != "element"]
+    slots = [(name, kind) for name, kind in found.items() if name != "p" and name not in one_number]
+    return ("p", found["p"]), ("g", _name(cell.g.dtype)), *slots
 
 
 def update(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
@@ -192,7 +211,7 @@ def update(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
     numbers = {name: plain(hyper[name]) for name in signature_of(rule).numbers}
     groups: dict[Any, list[Cell]] = defaultdict(list)
     for cell in cells:
-        shared = tuple(float(s) for n, s in cell.slots.items() if graph.inputs[n].stage == "host")
+        shared = tuple(float(cell.slots[name]) for name in graph.slots if graph.inputs[name].stage == "host")
         groups[cell.t, memory_of(graph, cell), shared].append(cell)
     for (_, memory, _), same in groups.items():
         program(graph, memory).run(same, numbers)
@@ -206,6 +225,8 @@ def step(
     def copy(x: torch.Tensor) -> torch.Tensor:
         return x.detach().clone(memory_format=torch.contiguous_format)
 
-    copies = [Cell(copy(c.p), c.g.contiguous(), {n: copy(s) for n, s in c.slots.items()}, c.t) for c in cells]
+    copies = [
+        c._replace(p=copy(c.p), g=c.g.contiguous(), slots={n: copy(s) for n, s in c.slots.items()}) for c in cells
+    ]
     update(rule, copies, hyper)
     return [(c.p, c.slots) for c in copies]

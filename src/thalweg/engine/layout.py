@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from thalweg.engine.graph import Graph, Kernel, Node
+from thalweg.engine.store import COMPENSATION, STOCHASTIC
 
 BOOLEAN = ("lt", "le", "gt", "ge", "equal")
 
@@ -20,6 +22,9 @@ class Layout:
         reads: where each value lies that it reads. `writes`: what goes where, in order.
         scalars: the same for all tensors of a call. `numbers`: one per tensor.
         sums: the cuts whose partial sums it returns.
+        draws: the values that are rounded by chance, and their places in the rule: the keys of their random bits
+            for this step follow the scalars, and the tensor's own key follows the numbers.
+        compensated: whether p lies in two tensors, the second with what the first cannot hold.
     """
 
     name: str
@@ -29,17 +34,32 @@ class Layout:
     scalars: tuple[Node, ...]
     numbers: tuple[Node, ...]
     sums: tuple[Node, ...]
+    draws: dict[str, int]
+    compensated: bool
 
 
-def lay_out(graph: Graph, kernel: Kernel, name: str) -> Layout:
-    """The layout of a kernel without matrix operations."""
+def lay_out(graph: Graph, kernel: Kernel, name: str, memory: Mapping[str, str] = MappingProxyType({})) -> Layout:
+    """The layout of a kernel without matrix operations.
+
+    Args:
+        graph, kernel, name: what it computes, and the name of its function.
+        memory: how ``p``, ``g`` and all that is kept lie in memory, as `Store.memory` names it.
+    """
     reads = {node: place(graph, node) for node in kernel.reads}
     writes = _writes(graph, kernel)
     columns = dict.fromkeys([*reads.values(), *(where for where, _ in writes)])
     outside = [arg for n in (*kernel.body, *kernel.cuts) for arg in n.args] + [n for _, n in writes]
     scalars = dict.fromkeys(n for n in outside if n.stage == "host" and n.op != "constant")
     numbers = dict.fromkeys(n for n in outside if n.stage == "number")
-    return Layout(name, tuple(columns), reads, tuple(writes), tuple(scalars), tuple(numbers), kernel.cuts)
+    compensated = "p" in columns and COMPENSATION in memory
+    if compensated:
+        columns[COMPENSATION] = None
+    last = {where: COMPENSATION if where == "p" and compensated else where for where, _ in writes}
+    order = ("p", *graph.signature.slots)
+    draws = {where: order.index(where) for where in last if memory.get(last[where]) == STOCHASTIC}
+    return Layout(
+        name, tuple(columns), reads, tuple(writes), tuple(scalars), tuple(numbers), kernel.cuts, draws, compensated
+    )
 
 
 def place(graph: Graph, node: Node) -> str:

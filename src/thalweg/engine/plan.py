@@ -8,6 +8,7 @@ calls the kernel. Whatever does not fit makes it say no, and the door takes the 
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
@@ -56,6 +57,7 @@ class Plan:
         self.width = len(kernel.columns)
         self.gradient_column = kernel.columns.index("g") if "g" in kernel.columns else None
         self.wanted = len(kernel.scalars)
+        self.step_keys = functools.partial(cpu.step_keys, kernel, cells[0]) if kernel.draws else None
         self.own = [name for name in graph.slots if graph.inputs[name].stage == "host"]
         self.host = host_function(graph, (*kernel.scalars, *(graph.outputs[name] for name in self.own)))
         self.dtypes = [cell.g.dtype for cell in cells]
@@ -71,8 +73,8 @@ class Plan:
                 if name != "g":
                     tensor = cell.p if name == "p" else cell.slots[name]
                     self.table[k * self.width + c] = tensor.data_ptr()
-        self.scalars = (ctypes.c_double * max(1, self.wanted))()
-        self.nothing = (ctypes.c_double * 1)()
+        self.scalars = (ctypes.c_double * max(1, self.wanted + len(kernel.draws)))()
+        self.numbers = (ctypes.c_double * max(1, len(cells)))(*(k for c in cells for k in cpu.tensor_keys(kernel, c)))
         shared = ["t", *self.own] if "t" in keys else self.own
         self.shared = {name: Shared(program, [state[keys[name]] for state in states]) for name in shared}
 
@@ -122,7 +124,9 @@ class Plan:
                 place += width
         values = self.host(**known, **hyper)
         self.scalars[: self.wanted] = values[: self.wanted]
+        if self.step_keys:
+            self.scalars[self.wanted :] = self.step_keys(known["t"])
         for name, value in zip(self.own, values[self.wanted :], strict=True):
             self.shared[name].write(value)
-        cpu.split(self.function, self.total, self.count, self.ends, self.table, self.scalars, self.nothing)
+        cpu.split(self.function, self.total, self.count, self.ends, self.table, self.scalars, self.numbers)
         return True

@@ -46,8 +46,11 @@ WORDS = {
     "capturable": "must be False on this engine",
     "engine": "'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the reference; "
     "the environment's THALWEG_ENGINE changes what 'auto' means",
+    "store": "how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch does: "
+    "state in the parameter's dtype, all rounded to the nearest",
     "differentiable": "let autograd follow the step (for gradients with respect to lr, say)",
 }
+OURS = {"engine": "auto", "store": None}  # of the optimizer, not of a group
 HEAD = '''\
 """The optimizers: signatures and docstrings for the editor; each formula is in rules/.
 
@@ -59,6 +62,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from thalweg import namesakes
+from thalweg.engine.store import Store
 from thalweg.optimizer import Optimizer, ParamsT
 from thalweg.rules import {imports}
 '''
@@ -83,7 +87,7 @@ def arguments(card: Card, defaults: Mapping[str, Any]) -> tuple[dict[str, Any], 
     """Positional and keyword-only arguments with their defaults: torch's order, then our own."""
     if card.torch is None:
         hints = {"maximize": False, "foreach": None, "differentiable": False}
-        return {"lr": defaults["lr"]}, {**{k: v for k, v in defaults.items() if k != "lr"}, **hints, "engine": "auto"}
+        return {"lr": defaults["lr"]}, {**{k: v for k, v in defaults.items() if k != "lr"}, **hints, **OURS}
     theirs = inspect.signature(getattr(torch.optim, card.torch.name).__init__).parameters
     fixed = card.torch.fixed
     positional: dict[str, Any] = {}
@@ -94,7 +98,7 @@ def arguments(card: Card, defaults: Mapping[str, Any]) -> tuple[dict[str, Any], 
         ours = defaults.get(name, q.default)
         (keyword if q.kind is q.KEYWORD_ONLY else positional)[name] = ours
     keyword |= {name: value for name, value in defaults.items() if name not in theirs}
-    return positional, {**keyword, "engine": "auto"}
+    return positional, {**keyword, **OURS}
 
 
 def _class(expression: str, formula: Rule, card: Card, signature: Signature, defaults: dict[str, Any]) -> str:
@@ -134,8 +138,8 @@ def _class(expression: str, formula: Rule, card: Card, signature: Signature, def
     lines += ["        *,"] if keyword else []
     lines += [f"        {name}: {_type(name, value)} = {value!r}," for name, value in keyword.items()]
     lines += ["    ) -> None:", "        super().__init__(", "            params,", "            {"]
-    lines += [f'                "{name}": {name},' for name in names if name != "engine"]
-    lines += ["            },", "            engine,", "        )"]
+    lines += [f'                "{name}": {name},' for name in names if name not in OURS]
+    lines += ["            },", "            engine,", "            store,", "        )"]
     return "\n".join(lines)
 
 
@@ -157,6 +161,8 @@ def _unit(card: Card | None) -> str:
 def _type(name: str, value: Any) -> str:
     if name == "betas":
         return "tuple[" + ", ".join("float | Tensor" for _ in value) + "]"
+    if name == "store":
+        return "Store | None"
     if value is None:
         return "bool | None"
     if isinstance(value, bool):
