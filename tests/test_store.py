@@ -229,11 +229,16 @@ def test_the_engines_agree_to_a_rounding(name, dtype):
     walks = {}
     for engine, settings in ENGINES.items():
         params = parameters(dtype)
-        walks[engine] = drive(getattr(tw, name)(params, lr=0.01, store=WHOLE, **settings), stop=3)
+        optimizer = getattr(tw, name)(params, lr=0.01, store=WHOLE, **settings)
+        drive(optimizer, stop=3)
+        rest = [optimizer.state[p].pop("p_compensation", torch.tensor(0.0)).double() for p in params]
+        walks[engine] = [p.detach().double() + c for p, c in zip(params, rest, strict=True)]
+        walks[engine] += [value.double() for p in params for value in optimizer.state[p].values()]
     assert same(walks["eager"], walks["foreach"])
+    elementwise = tw.trace(rules.named(name.lower())).elementwise  # a norm's last place moves every element
     for a, b in zip(walks["eager"], walks["cpu"], strict=True):
         assert (a - b).abs().max() <= 2 * torch.finfo(torch.bfloat16).eps * a.abs().max()
-        assert (a != b).double().mean() <= 0.1
+        assert not elementwise or (a != b).double().mean() <= 0.1
 
 
 def test_threads_do_not_change_the_draws():
