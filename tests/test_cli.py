@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from datetime import date
@@ -17,6 +18,7 @@ from thalweg import workloads
 from thalweg.cli.app import app
 
 TOY = str(Path(toy_task.__file__))
+FILES = {"report.html", "result.json", "thalweg.sqlite", "winner.py"}
 QUICK = ["--optimizers", "sgd,momentum", "--steps", "3", "--jobs", "1"]
 
 
@@ -35,7 +37,7 @@ def test_compare_says_everything_and_leaves_it(thalweg_):
     done = thalweg_("compare", TOY, *QUICK)
     assert done.exit_code == 0, done.output
     folder = Path("runs") / f"toy-{date.today().isoformat()}"
-    assert sorted(p.name for p in folder.iterdir()) == ["report.html", "result.json", "winner.py"]
+    assert {p.name for p in folder.iterdir()} >= FILES
     data = json.loads((folder / "result.json").read_text())
     assert data["verdict"] in done.stdout.replace("\n", " ").replace("  ", " ")
     assert str(folder / "winner.py") in done.stdout
@@ -52,10 +54,23 @@ def test_a_result_is_never_overwritten(thalweg_):
         assert thalweg_("compare", TOY, *QUICK).exit_code == 0
     name = f"toy-{date.today().isoformat()}"
     assert sorted(p.name for p in Path("runs").iterdir()) == [name, f"{name}-2", f"{name}-3"]
-    assert thalweg_("compare", TOY, *QUICK, "--out", "mine").exit_code == 0
-    again = thalweg_("compare", TOY, *QUICK, "--out", "mine")
-    assert again.exit_code == 2
-    assert "--out is 'mine', which already holds a result" in again.stderr
+
+
+def test_the_same_folder_goes_on_where_it_was(thalweg_):
+    for _ in range(2):
+        assert thalweg_("compare", TOY, *QUICK, "--out", "mine").exit_code == 0
+    once = json.loads(Path("mine/result.json").read_text())
+    with sqlite3.connect("mine/thalweg.sqlite") as database:
+        assert database.execute("SELECT count(*) FROM runs").fetchone()[0] == len(once["runs"])
+    source = Path(TOY).read_text().replace("mse_loss", "l1_loss")
+    Path("other.py").write_text(source)
+    other = thalweg_("compare", "other.py", *QUICK, "--out", "mine")
+    assert other.exit_code == 2
+    assert "the task has changed since the" in other.stderr
+    assert "Traceback" not in other.output
+    assert thalweg_("compare", "other.py", *QUICK, "--out", "mine", "--fresh").exit_code == 0
+    Path("mine/thalweg.sqlite").unlink()
+    assert "holds a result without its runs" in thalweg_("compare", TOY, *QUICK, "--out", "mine").stderr
 
 
 def test_a_rule_of_the_users_own_competes(thalweg_):
@@ -95,7 +110,6 @@ def test_an_exception_in_the_users_code_keeps_its_traceback(thalweg_):
     assert "ZeroDivisionError" in done.stderr
     assert "in rows" in done.stderr
     assert "thalweg: the run of" in done.stderr
-    assert not Path("mine").exists()
 
 
 def test_a_task_that_breaks_when_tried_shows_where(thalweg_):

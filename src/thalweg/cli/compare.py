@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from thalweg.cli.console import wide_console
-from thalweg.cli.mistakes import INTERRUPTED, THEIR_CODE_RAISED, explained
+from thalweg.cli.mistakes import INTERRUPTED, THEIR_CODE_RAISED, USER_MISTAKE, explained
 from thalweg.extras import locate
 from thalweg.lab.budget import PRESETS
 from thalweg.lab.candidates import SHORT_LIST
@@ -42,15 +42,18 @@ def compare(
         list[Path] | None,
         typer.Option(help="A rule of your own among the candidates; may be repeated.", metavar="PATH"),
     ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget the runs that are in DIR.")] = False,
 ) -> None:
     """Find the optimizer, and its settings, that train a task best.
 
     Every optimizer gets the same number of runs at the same quasi-random points; the best are run again on
     fresh seeds that decide. Ctrl-C stops, and what is known by then is still written. DIR receives
-    report.html, result.json and winner.py, the code to paste.
+    report.html, result.json and winner.py, the code to paste, and every run as it ends: `thalweg resume DIR`, or
+    the same command with this --out, goes on without repeating one.
     """
     from thalweg.lab.compare import prepared  # loads torch and scipy: not for --help
     from thalweg.lab.pool import RunError
+    from thalweg.lab.store import NAME, StoreError
 
     with explained():
         for package in ("matplotlib", "jinja2"):  # the report's: missing them shall not show at the end
@@ -58,17 +61,16 @@ def compare(
         comparison = prepared(
             task, optimizers, budget=budget, steps=steps, seed=seed, jobs=jobs, rules=rule or []
         )  # fmt: skip
-        folder = _reserved(out, Path("runs") / f"{comparison.task.name}-{date.today().isoformat()}")
+        folder = _reserved(out, Path("runs") / f"{comparison.task.name}-{date.today().isoformat()}", NAME)
     try:
         with _progress() as progress:
-            result = comparison.run(progress)
+            result = comparison.run_in(folder, progress, fresh=fresh)
+    except StoreError as error:
+        typer.echo(f"thalweg: {error}", err=True)
+        raise typer.Exit(USER_MISTAKE) from None
     except RunError as error:
         typer.echo(f"{error.details}\nthalweg: {error}", err=True)
         raise typer.Exit(THEIR_CODE_RAISED) from None
-    finally:
-        if not any(folder.iterdir()):
-            folder.rmdir()
-    result.save(folder)
     _show(result, folder)
     if result.data["interrupted"]:
         raise typer.Exit(INTERRUPTED)
@@ -81,11 +83,11 @@ def _progress() -> Any:
     return live(console) if console.is_terminal else nullcontext(lines())
 
 
-def _reserved(wanted: Path | None, default: Path) -> Path:
+def _reserved(wanted: Path | None, default: Path, store: str) -> Path:
     """Make the folder, so that what cannot be written is known before anything is spent."""
     if wanted is not None:
-        if (wanted / "result.json").exists():
-            raise ValueError(f"--out is {str(wanted)!r}, which already holds a result; choose another folder.")
+        if (wanted / "result.json").exists() and not (wanted / store).exists():
+            raise ValueError(f"--out is {str(wanted)!r}, which holds a result without its runs; choose another folder.")
         if wanted.exists() and not wanted.is_dir():
             raise ValueError(f"--out is {str(wanted)!r}, which is a file; it must be a folder.")
         wanted.mkdir(parents=True, exist_ok=True)

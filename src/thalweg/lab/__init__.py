@@ -11,13 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thalweg.lab.compare import compare
+    from thalweg.lab.folder import load, resume
     from thalweg.lab.loading import load_task
     from thalweg.lab.result import Result
     from thalweg.lab.task import Task, TaskError
 
-__all__ = ["Result", "Task", "TaskError", "compare", "load_task"]
+__all__ = ["Result", "Task", "TaskError", "compare", "load", "load_task", "resume"]
 
-_HOME = {"compare": "compare", "Result": "result", "Task": "task", "TaskError": "task", "load_task": "loading"}
+_HOME = {
+    "compare": "compare",
+    "Result": "result",
+    "Task": "task",
+    "TaskError": "task",
+    "load": "folder",
+    "load_task": "loading",
+    "resume": "folder",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from thalweg import schedule as schedules
 from thalweg.extras import require
 from thalweg.lab import budget as budgets
+from thalweg.lab import fingerprint
+from thalweg.lab.arguments import recorded
 from thalweg.lab.budget import Budget
 from thalweg.lab.candidates import Candidate, candidates
 from thalweg.lab.cost import Cost, cost_of
@@ -22,6 +26,7 @@ from thalweg.lab.pool import Perform, Trainer, one_thread, processes, solo
 from thalweg.lab.protocol import Findings, Plan, judge, protocol
 from thalweg.lab.result import Result
 from thalweg.lab.states import States
+from thalweg.lab.store import Decided, Store, opened, remembered
 from thalweg.lab.summary import summary
 from thalweg.lab.task import Task
 
@@ -38,6 +43,8 @@ def compare(
     rules: Sequence[str | Path | Callable] = (),
     schedule: str = "warmup_cosine",
     margin: float | None = None,
+    out: str | Path | None = None,
+    fresh: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Find the optimizer, and its settings, that train a task best.
@@ -48,6 +55,8 @@ def compare(
     an interval and the smallest difference that would have been seen (docs/lab.md has the protocol).
 
     The result is the same for any number of processes. Ctrl-C ends the comparison; what is known is returned.
+    With `out`, every run is kept there as it ends: the same call again, or `resume(out)`, goes on after Ctrl-C,
+    a crash or a reboot as if nothing had happened, and repeats no run.
 
     Args:
         task: a Task, the name of a workload ("digits"), or a file ("my_task.py", "my_task.py:name").
@@ -61,10 +70,13 @@ def compare(
         schedule: of the learning rate, the same for all: "warmup_cosine" (default) or "constant".
         margin: differences up to here do not matter, in the metric's units. Default: half the standard
             deviation between seeds.
+        out: folder for every run, and in the end for the report. Default: nothing is written.
+        fresh: forget the runs that are in `out`. Default False.
         progress: called with every event (thalweg.lab.events). Default: nobody is told.
 
     Raises:
         ValueError: an argument is not what it must be. TaskError: the task is not, found before anything runs.
+        StoreError: `out` is in use, or holds runs of another task or of other code.
         RunError: the task raised an exception during a run.
 
     Example:
@@ -76,7 +88,7 @@ def compare(
         task, optimizers, budget=budget, points=points, steps=steps, seed=seed, jobs=jobs, rules=rules,
         schedule=schedule, margin=margin,
     )  # fmt: skip
-    return comparison.run(progress)
+    return comparison.run(progress) if out is None else comparison.run_in(out, progress, fresh=fresh)
 
 
 def prepared(
@@ -93,6 +105,8 @@ def prepared(
     margin: float | None = None,
 ) -> Comparison:
     """Look at the arguments of `compare` and try the task once: every mistake is found here, unspent."""
+    optimizers = optimizers if optimizers is None or isinstance(optimizers, str) else list(optimizers)
+    arguments = dict(locals())  # as they were given: `resume` prepares from them
     chosen_budget = budgets.find(budget, points)
     schedules.find(schedule)
     workers: int = require("loky").cpu_count() if jobs is None else _whole("jobs", jobs, 1)
@@ -108,7 +122,7 @@ def prepared(
     horizon = loaded.steps if steps is None else _whole("steps", steps, 1)
     loaded.check()
     plan = Plan(spaces, chosen_budget, loaded.mode, horizon, seed, schedule, margin)
-    return Comparison(loaded, spec, tuple(competitors), plan, workers)
+    return Comparison(loaded, spec, tuple(competitors), plan, workers, arguments)
 
 
 @dataclass(frozen=True)
@@ -121,6 +135,7 @@ class Comparison:
         competitors: the candidates.
         plan: what is fixed before the first run.
         jobs: number of processes.
+        arguments: what it was prepared from.
     """
 
     task: Task
@@ -128,22 +143,33 @@ class Comparison:
     competitors: tuple[Candidate, ...]
     plan: Plan
     jobs: int
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
-    def run(self, progress: Progress | None = None) -> Result:
+    def run_in(self, folder: str | Path, progress: Progress | None = None, *, fresh: bool = False) -> Result:
+        """Run with every run kept in a folder, or taken from there if it is known, and save the result there."""
+        with opened(folder) as store:
+            hashes = {c.name: fingerprint.of_function(c.rule) for c in self.competitors}
+            store.begin(recorded(self.arguments), fingerprint.of_task(self.task), hashes, fresh)
+            result = self.run(progress, store)
+            result.save(folder)
+        return result
+
+    def run(self, progress: Progress | None = None, store: Store | None = None) -> Result:
         """Time a few steps, tell how long it will take, and do it."""
-        started, begun = datetime.now(UTC), time.perf_counter()
+        earlier, seconds = store.earlier() if store else (None, 0.0)
+        started, begun = earlier or datetime.now(UTC), time.perf_counter() - seconds
         report, findings, plan = progress or silent, Findings(), self.plan
         costs: dict[str, Cost] = {}
         interrupted = False
         try:
-            costs = _costs(self.task, self.competitors, plan)
+            costs = _costs(self.task, self.competitors, plan, store.decided if store else _measured)
             plan = replace(plan, state={name: cost.state for name, cost in costs.items()})
             report(_estimate(plan, self.task, costs, self.jobs))
-            with TemporaryDirectory(prefix="thalweg-") as folder:
+            with TemporaryDirectory(prefix="thalweg-") if store is None else nullcontext(store.states()) as folder:
                 states = States(Path(folder))
                 trainer = Trainer(self.task, self.competitors, states)
                 with solo(trainer) if self.jobs == 1 else processes(trainer, self.jobs) as perform:
-                    _drive(plan, findings, perform, report, states)
+                    _drive(plan, findings, remembered(perform, store) if store else perform, report, states, store)
         except KeyboardInterrupt:
             interrupted = True
             _stopped(plan, findings)
@@ -154,10 +180,13 @@ class Comparison:
         return Result(data, self.task, {c.name: c for c in self.competitors})
 
 
-def _drive(plan: Plan, findings: Findings, perform: Perform, report: Progress, states: States) -> None:
+def _drive(
+    plan: Plan, findings: Findings, perform: Perform, report: Progress, states: States, store: Store | None
+) -> None:
     """Let the protocol ask, have its trials run, and write down what they came to, also when interrupted."""
     for trials in protocol(plan, findings):
-        states.drop_all_but(trials)
+        if store is None or not store.knows(trials):  # else a later stage was under way, and goes on from its states
+            states.drop_all_but(trials)
         report(Stage(trials[0].phase, len(trials)))
         order = {trial: i for i, trial in enumerate(trials)}
         before, ended = list(findings.done), {}
@@ -171,12 +200,22 @@ def _drive(plan: Plan, findings: Findings, perform: Perform, report: Progress, s
         perform(trials, keep)
 
 
-def _costs(task: Task, competitors: Sequence[Candidate], plan: Plan) -> dict[str, Cost]:
-    with one_thread():
-        return {
-            c.name: cost_of(task, c.configure(plan.spaces[c.name].default, plan.schedule), 1000 * plan.seed)
-            for c in competitors
-        }
+def _costs(task: Task, competitors: Sequence[Candidate], plan: Plan, decided: Decided) -> dict[str, Cost]:
+    """Measured once: a comparison that goes on, or is repeated, decides by the same numbers."""
+
+    def measured(c: Candidate) -> dict[str, Any]:
+        with one_thread():
+            return asdict(cost_of(task, c.configure(plan.spaces[c.name].default, plan.schedule), 1000 * plan.seed))
+
+    return {
+        c.name: Cost(**decided(f"cost of {c.name} {fingerprint.of_function(c.rule)}", lambda c=c: measured(c)))
+        for c in competitors
+    }
+
+
+def _measured(name: str, measure: Callable[[], Any]) -> Any:
+    """Decide without a memory."""
+    return measure()
 
 
 def _estimate(plan: Plan, task: Task, costs: dict[str, Cost], jobs: int) -> Planned:

@@ -40,10 +40,11 @@ class Started:
 
 @dataclass(frozen=True)
 class Finished:
-    """A run has ended."""
+    """A run has ended; `known` if it was made before, and is only remembered."""
 
     trial: Trial
     run: Run
+    known: bool = False
 
 
 Event = Planned | Stage | Started | Finished

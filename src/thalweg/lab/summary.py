@@ -69,13 +69,8 @@ def summary(
             "tuning_curves": {name: _tuning_curve(findings.of(name, *SEARCHED[:2]), plan.mode) for name in by_name},
             "runs": [_run(by_name[trial.optimizer], trial, run) for trial, run in findings.done],
             "winner": _winner(decision, by_name, plan, findings),
-            "versions": {"python": platform.python_version(), **_versions()},
-            "machine": {
-                "system": platform.platform(),
-                "processor": platform.processor() or platform.machine(),
-                "cores": os.cpu_count(),
-                "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-            },
+            "versions": versions(),
+            "machine": machine(),
             "started": started.isoformat(timespec="seconds"),
             "seconds": seconds,
             "interrupted": interrupted,
@@ -208,8 +203,19 @@ def _winner(decision: Decision, by_name: Mapping[str, Candidate], plan: Plan, fi
     }
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def machine() -> dict[str, Any]:
+    """Where this process runs."""
+    return {
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that a number may depend on."""
+    found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

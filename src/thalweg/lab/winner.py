@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-import sysconfig
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import thalweg
 from thalweg.extras import require
 from thalweg.lab.candidates import Candidate
+from thalweg.lab.fingerprint import is_users
 from thalweg.lab.task import Task
 
 TASK_PICKLE, RULE_PICKLE = "task.pkl", "rule.pkl"
@@ -60,20 +59,20 @@ def needed_pickles(data: Mapping[str, Any], task: Task, candidate: Candidate) ->
     """Files that winner.py needs beside it: what was given as an object, not by name or path."""
     files = {}
     if data["task"]["spec"] is None:
-        files[TASK_PICKLE] = _pickled(task, task.model, task.train, task.loss, task.metric)
+        files[TASK_PICKLE] = pickled(task, task.model, task.train, task.loss, task.metric)
     if not isinstance(candidate.origin, str | Path):
-        files[RULE_PICKLE] = _pickled(candidate.origin, candidate.origin)
+        files[RULE_PICKLE] = pickled(candidate.origin, candidate.origin)
     return files
 
 
-def _pickled(content: Any, *functions: Any) -> bytes:
+def pickled(content: Any, *functions: Any) -> bytes:
     """Pickled with the code of these functions' modules, since winner.py may run where they cannot be imported.
 
     Modules of installed packages are left as references.
     """
     cloudpickle = require("cloudpickle")
     names = {getattr(f, "__module__", None) for f in functions}
-    modules = [m for name in names if name and (m := sys.modules.get(name)) and _is_users(m)]
+    modules = [m for name in names if name and (m := sys.modules.get(name)) and is_users(m)]
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -81,12 +80,6 @@ def _pickled(content: Any, *functions: Any) -> bytes:
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)
-
-
-def _is_users(module: Any) -> bool:
-    own = (getattr(module, "__file__", None) or "").startswith(str(Path(thalweg.__file__).parent))
-    installed = {sysconfig.get_path(key) for key in ("stdlib", "purelib", "platlib")}
-    return not own and not any((module.__dict__.get("__file__") or "").startswith(path) for path in installed)
 
 
 def _made(name: str, candidate: Candidate, folder: Path, imports: list[str]) -> str:
@@ -110,8 +103,8 @@ def _task(spec: str | None, folder: Path) -> tuple[str, str]:
     torch, train = "import torch", "from thalweg.lab.train import train"
     load, path = "from thalweg.lab.loading import load_task", "from pathlib import Path"
     if spec is None:
-        pickled = f'pickle.loads(Path(__file__).with_name("{TASK_PICKLE}").read_bytes())'
-        return f"import pickle\n{path}\n\n{torch}\n\n{train}", pickled
+        unpickled = f'pickle.loads(Path(__file__).with_name("{TASK_PICKLE}").read_bytes())'
+        return f"import pickle\n{path}\n\n{torch}\n\n{train}", unpickled
     if match := re.fullmatch(r"(.+\.py)(:\w+)?", spec):
         place = f"str({_path(Path(match[1]).resolve(), folder)})"
         named = f" + {match[2]!r}" if match[2] else ""

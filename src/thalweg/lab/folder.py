@@ -1,0 +1,111 @@
+"""The folder of a comparison: go on with it, look at what is in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thalweg.extras import require
+from thalweg.lab.arguments import restored
+from thalweg.lab.compare import Comparison, prepared
+from thalweg.lab.events import Progress
+from thalweg.lab.result import Result
+from thalweg.lab.store import StoreError, reading
+
+
+def resume(out: str | Path, *, jobs: int | None = None, progress: Progress | None = None) -> Result:
+    """Go on with the comparison in a folder: after Ctrl-C, a crash, a reboot.
+
+    Runs that are known are not repeated, and what was measured to decide is read, not measured again: the
+    result is that of a comparison that was never interrupted, but for the times.
+
+    Args:
+        out: the folder that `compare(..., out=...)` was given.
+        jobs: processes. Default: as many as the comparison was given.
+        progress: called with every event (thalweg.lab.events). Default: nobody is told.
+
+    Raises:
+        StoreError: there is no comparison in the folder, another process works there, or the task has changed.
+
+    Example:
+        >>> from thalweg.lab import resume  # doctest: +SKIP
+        >>> resume("out/").verdict          # doctest: +SKIP
+    """
+    return prepared_again(out, jobs=jobs).run_in(out, progress)
+
+
+def prepared_again(out: str | Path, **others: Any) -> Comparison:
+    """The comparison in a folder, ready to run; arguments in `others` that are not None replace its own."""
+    with reading(out) as store:
+        record = store.arguments
+    if record is None:
+        raise StoreError(f"{str(out)!r} holds no comparison yet; begin one with thalweg compare TASK --out {out}.")
+    return prepared(**{**restored(record), **{name: value for name, value in others.items() if value is not None}})
+
+
+def load(out: str | Path) -> Folder:
+    """What is in the folder of a comparison, also while it runs.
+
+    Raises:
+        StoreError: there is no comparison in it.
+
+    Example:
+        >>> from thalweg import lab                         # doctest: +SKIP
+        >>> lab.load("out/").runs.groupby("optimizer").min()  # doctest: +SKIP
+    """
+    with reading(out) as store:
+        return Folder(Path(out), tuple(store.rows()), tuple(store.sessions()))
+
+
+@dataclass(frozen=True, eq=False)
+class Folder:
+    """A comparison that was, or is being, made.
+
+    Attributes:
+        path: the folder.
+        rows: every run, as a dictionary with its Run under "run", in the order in which they ended.
+        sessions: every process that worked here: begun, ended, machine, versions.
+    """
+
+    path: Path
+    rows: Sequence[dict[str, Any]]
+    sessions: Sequence[dict[str, Any]]
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What stands in result.json.
+
+        Raises:
+            StoreError: the comparison has not ended.
+        """
+        path = self.path / "result.json"
+        if not path.is_file():
+            raise StoreError(f"{str(self.path)!r} holds no result yet; thalweg resume {self.path} goes on.")
+        return json.loads(path.read_text("utf-8"))
+
+    @property
+    def runs(self) -> Any:
+        """A pandas frame with a row for every run; each hyper-parameter has a column of its own.
+
+        Columns: key, optimizer, phase, seed, steps, data, schedule, final, diverged, why, seconds, taken (steps),
+        and the hyper-parameters as the rule spells them.
+        """
+        return require("pandas", "frames").DataFrame([_flat(row) for row in self.rows])
+
+    @property
+    def curves(self) -> Any:
+        """A pandas frame with a row for every point of every curve: key, optimizer, phase, seed, step, loss, metric."""
+        about = ("key", "optimizer", "phase", "seed")
+        return require("pandas", "frames").DataFrame(
+            [{**{name: row[name] for name in about}, **vars(point)} for row in self.rows for point in row["run"].curve]
+        )
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    run, hyper = row["run"], dict(row["hyper"])
+    about = {name: value for name, value in row.items() if name not in ("run", "hyper")}
+    came = {name: value for name, value in vars(run).items() if name not in ("curve", "steps")}
+    return {**about, **hyper, **came, "diverged": run.diverged, "taken": run.steps}

@@ -1,0 +1,376 @@
+"""The store: nothing is lost, nothing is done twice, nothing is mixed."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+import thalweg
+import toy_task
+from thalweg import rules
+from thalweg.lab import fingerprint
+from thalweg.lab.compare import compare
+from thalweg.lab.events import Finished, Started
+from thalweg.lab.folder import load, resume
+from thalweg.lab.loading import load_task
+from thalweg.lab.store import NAME, StoreError, opened
+from thalweg.lab.task import Task
+
+TOY = str(Path(toy_task.__file__))
+ASKED = {"optimizers": "sgd,momentum", "points": 3, "jobs": 1}
+TIMES = ("started", "seconds")
+
+
+def ledger(data):
+    """A result without what a clock said."""
+    kept = {key: value for key, value in data.items() if key not in TIMES}
+    kept["runs"] = [{k: v for k, v in run.items() if k not in TIMES} for run in kept["runs"]]
+    kept["runs"] = [{**run, "curve": [without_clock(p) for p in run["curve"]]} for run in kept["runs"]]
+    kept["budget"] = {key: value for key, value in kept["budget"].items() if key != "jobs"}
+    kept["optimizers"] = {
+        name: {k: v for k, v in known.items() if k != "milliseconds_per_step"}
+        for name, known in kept["optimizers"].items()
+    }
+    return kept
+
+
+def without_clock(point):
+    return {key: value for key, value in point.items() if key != "seconds"}
+
+
+def made_and_known(task, out, **others):
+    """The result, how many runs were made for it, and how many were remembered."""
+    events = []
+    result = compare(task, **{**ASKED, **others}, out=out, progress=events.append)
+    made = sum(isinstance(e, Started) for e in events)
+    return result, made, sum(isinstance(e, Finished) and e.known for e in events)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    out = tmp_path_factory.mktemp("first") / "out"
+    return made_and_known(TOY, out)[0], out
+
+
+def stop_at(count):
+    seen = []
+
+    def tell(event):
+        if isinstance(event, Finished) and not event.known:
+            seen.append(event)
+            if len(seen) == count:
+                raise KeyboardInterrupt
+
+    return tell
+
+
+# ---- resumed and repeated
+
+
+def test_repeated_is_remembered_to_the_last_digit(first):
+    result, out = first
+    again, made, known = made_and_known(TOY, out)
+    assert (made, known) == (0, len(result.runs))
+    assert again.runs == result.runs  # seconds, too: they are remembered
+    assert again.data["optimizers"] == result.data["optimizers"]
+    assert ledger(again.data) == ledger(result.data)
+    assert again.data["started"] == result.data["started"]
+    assert again.data["seconds"] > result.data["seconds"]
+
+
+def test_a_store_changes_no_number(first):
+    assert ledger(compare(TOY, **ASKED).data) == ledger(first[0].data)
+
+
+@pytest.mark.parametrize("count", [1, 7, 20])
+def test_after_ctrl_c_it_goes_on_and_needs_nothing_but_the_folder(first, count, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    stopped = compare(TOY, **ASKED, out=out, progress=stop_at(count))
+    assert stopped.decision["outcome"] == "stopped"
+    monkeypatch.chdir("/")
+    events = []
+    result = resume(out, progress=events.append)
+    assert sum(isinstance(e, Finished) and e.known for e in events) == count
+    assert ledger(result.data) == ledger(first[0].data)
+    assert json.loads((out / "result.json").read_text()) == result.data
+    assert [s["ended"] is not None for s in load(out).sessions] == [True, True]
+
+
+def test_processes_remember_what_one_process_did(first, tmp_path):
+    compare(TOY, **ASKED, out=tmp_path, progress=stop_at(5))
+    assert ledger(resume(tmp_path, jobs=2).data) == ledger(first[0].data)
+
+
+def test_a_relative_task_and_rule_are_found_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(Path(TOY).read_text())
+    Path("steady.py").write_text("def steady(p, g, *, t, lr=0.1):\n    return p - lr * g\n")
+    result = compare("mine.py", "sgd", rules=["steady.py"], points=2, steps=3, jobs=1, out="out")
+    monkeypatch.chdir("/")
+    assert resume(tmp_path / "out").runs == result.runs
+
+
+def test_a_task_and_a_rule_given_as_objects_are_resumed(tmp_path):
+    def own(p, g, *, t, lr=0.05):
+        return p - lr * g
+
+    result = compare(toy_task.task, "sgd", rules=[own], points=2, steps=3, jobs=1, out=tmp_path)
+    assert resume(tmp_path).runs == result.runs
+
+
+def test_one_rule_under_two_names_is_run_once(tmp_path):
+    path = tmp_path / "sgd.py"
+    path.write_text("def sgd(p, g, *, t, lr=0.1):\n    return p - lr * g\n")
+    result, made, known = made_and_known(TOY, tmp_path / "out", optimizers=[], rules=[path, path], steps=3)
+    assert made + known == len(result.runs)
+    assert made * 2 <= len(result.runs) + 3  # only the spread between seeds is asked of one name
+
+
+def test_a_larger_budget_uses_what_is_known(first, tmp_path):
+    made_and_known(TOY, tmp_path, points=2)
+    more, made, known = made_and_known(TOY, tmp_path, points=3)
+    assert known >= 6
+    assert made < len(more.runs)
+    assert ledger(more.data) == ledger(first[0].data)
+
+
+# ---- killed
+
+KILLED = """
+    import os, random, sys, threading, time
+    import toy_task
+    from thalweg.lab.compare import prepared
+    from thalweg.lab.store import reading
+    import thalweg.lab.report, matplotlib.pyplot
+
+    folder, seed, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    asked = dict(optimizers="sgd,momentum", points=3, jobs=1)
+
+    def child(out, delay=None):
+        number = os.fork()
+        if number == 0:
+            if delay is not None:
+                threading.Timer(delay, os.kill, (os.getpid(), 9)).start()
+            prepared(toy_task.__file__, **asked).run_in(out)
+            os._exit(0)
+        return os.waitpid(number, 0)[1]
+
+    begun = time.monotonic()
+    assert child(f"{folder}/whole") == 0
+    whole = time.monotonic() - begun
+    moments = random.Random(seed)
+    for i in range(times):
+        killed = child(f"{folder}/{i}", moments.uniform(0, whole))
+        assert killed in (0, 9), killed
+        with open(f"{folder}/{i}.killed", "w") as said:
+            said.write(str(killed))
+        assert child(f"{folder}/{i}") == 0
+"""
+
+
+def environment():
+    paths = [str(Path(thalweg.__file__).parents[1]), str(Path(TOY).parent)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(times, tmp_path):
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), str(random.randrange(10**6)), str(times)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    whole = json.loads((tmp_path / "whole" / "result.json").read_text())
+    for i in range(times):
+        data = json.loads((tmp_path / str(i) / "result.json").read_text())
+        assert ledger(data) == ledger(whole)
+        with sqlite3.connect(tmp_path / str(i) / NAME) as database:
+            assert database.execute("SELECT count(*) FROM runs").fetchone()[0] == len(data["runs"])
+    assert any((tmp_path / f"{i}.killed").read_text() == "9" for i in range(times))
+
+
+# ---- two processes
+
+
+def test_a_second_process_is_refused_until_the_first_has_died(tmp_path):
+    code = f"""
+        import time
+        from thalweg.lab.store import opened
+        with opened({str(tmp_path)!r}) as store:
+            store.begin({{}}, "task", {{}})
+            print("open", flush=True)
+            time.sleep(60)
+    """
+    first = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], env=environment(), stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdout is not None
+    assert first.stdout.readline() == "open\n"
+    with pytest.raises(StoreError, match=rf"another process works in .* \(process {first.pid} on .*\); wait until"):
+        compare(TOY, **ASKED, out=tmp_path)
+    assert load(tmp_path).rows == ()  # looking is allowed
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    first.stdout.close()
+    with opened(tmp_path, wait=5) as store:
+        assert store.task == "task"
+
+
+# ---- changed
+
+
+def changed(first, tmp_path, old, new):
+    path = tmp_path / "mine.py"
+    source = Path(TOY).read_text()
+    assert old in source
+    path.write_text(source.replace(old, new))
+    return fingerprint.of_task(load_task(str(path)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("mse_loss", "l1_loss"),  # what the loss calls
+        ("0.3 *", "0.2 *"),  # a function that a function calls
+        ("-2.0", "-2.1"),  # a constant
+        ("rows(64", "rows(63"),  # the data
+        ('mode="min"', 'mode="max"'),
+    ],
+)
+def test_a_task_is_another_when_its_code_or_data_are(first, tmp_path, old, new):
+    assert changed(first, tmp_path, old, new) != fingerprint.of_task(load_task(TOY))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("TRUTH = ", "# a comment\nUNUSED = 3\nTRUTH = "),
+        ('metric_name="mse"', 'metric_name="error"'),
+        ("steps=20", "steps=30"),  # the trial says how many
+    ],
+)
+def test_a_task_is_the_same_when_only_words_are_others(first, tmp_path, old, new):
+    assert changed(first, tmp_path, old, new) == fingerprint.of_task(load_task(TOY))
+
+
+def test_a_fingerprint_is_the_same_in_every_process():
+    code = f"""
+        from thalweg import rules
+        from thalweg.lab import fingerprint
+        from thalweg.lab.loading import load_task
+        print(fingerprint.of_task(load_task({TOY!r})), *(fingerprint.of_function(rules.find(n)) for n in rules.names()))
+    """
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            env={**environment(), "PYTHONHASHSEED": hashed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hashed in ("1", "2")
+    }
+    here = [
+        fingerprint.of_task(load_task(TOY)),
+        *(fingerprint.of_function(rules.find(name)) for name in rules.names()),
+    ]
+    assert told == {" ".join(here) + "\n"}
+    assert len(set(here)) == len(here)
+
+
+def test_a_value_that_was_closed_over_and_a_module_of_the_users_count(tmp_path, monkeypatch):
+    def task(factor):
+        def loss(model, batch):
+            return factor * toy_task.mse(model, batch)
+
+        kept = ("model", "train", "validation", "metric", "mode", "steps")
+        return Task(**{name: getattr(toy_task.task, name) for name in kept}, loss=loss)
+
+    assert fingerprint.of_task(task(2.0)) == fingerprint.of_task(task(2.0)) != fingerprint.of_task(task(3.0))
+
+    monkeypatch.syspath_prepend(tmp_path)
+    hashes = set()
+    for body in ("x", "2 * x"):
+        (tmp_path / "thalweg_test_part.py").write_text(f"def f(x):\n    return {body}\n")
+        source = Path(TOY).read_text().replace("import torch\n", "import torch\nimport thalweg_test_part as part\n")
+        (tmp_path / "mine.py").write_text(source.replace("    x, y = data\n", "    x, y = data\n    x = part.f(x)\n"))
+        sys.modules.pop("thalweg_test_part", None)
+        __import__("importlib").invalidate_caches()
+        hashes.add(fingerprint.of_task(load_task(str(tmp_path / "mine.py"))))
+    sys.modules.pop("thalweg_test_part", None)
+    assert len(hashes) == 2
+
+
+def test_data_of_another_order_or_sign_are_others_and_rounding_is_not():
+    x = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    same = fingerprint.of_function(x)
+    assert fingerprint.of_function(-x) != same
+    assert fingerprint.of_function(x.flip(0)) != same
+    assert fingerprint.of_function(x * (1 + 1e-7)) == same
+
+
+def test_changed_code_is_said_and_not_mixed(first, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(Path(TOY).read_text())
+    result, made, _ = made_and_known(str(path), tmp_path / "out", steps=3)
+    path.write_text(Path(TOY).read_text().replace("mse_loss", "l1_loss"))
+    for go_on in (lambda: compare(str(path), **ASKED, steps=3, out=tmp_path / "out"), lambda: resume(tmp_path / "out")):
+        with pytest.raises(StoreError, match=rf"the task has changed since the {made} runs in .*--fresh"):
+            go_on()
+    anew, again, known = made_and_known(str(path), tmp_path / "out", steps=3, fresh=True)
+    assert known == 0
+    assert again > 0
+    assert anew.runs != result.runs
+    assert len(load(tmp_path / "out").rows) == len(anew.runs)
+
+
+def test_a_changed_rule_is_run_again_and_the_others_are_not(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def mine(p, g, *, t, lr=0.1):\n    return p - lr * g\n")
+    result, _, _ = made_and_known(TOY, tmp_path / "out", optimizers="sgd", rules=[path], steps=3)
+    path.write_text("def mine(p, g, *, t, lr=0.1):\n    return p - 0.9 * lr * g\n")
+    _, made, known = made_and_known(TOY, tmp_path / "out", optimizers="sgd", rules=[path], steps=3)
+    of = [run["optimizer"] for run in result.runs if run["phase"] in ("default", "search")]
+    assert known >= of.count("sgd")
+    assert made >= of.count("mine")
+
+
+# ---- what was decided
+
+
+def test_a_measurement_is_kept_before_it_is_used_and_read_back(tmp_path):
+    with opened(tmp_path) as store:
+        assert store.decided("members", lambda: [3, 0.1]) == [3, 0.1]
+    with opened(tmp_path) as store:
+        assert store.decided("members", lambda: pytest.fail("measured twice")) == [3, 0.1]
+
+
+# ---- looking
+
+
+def test_frames_of_runs_and_curves(first):
+    result, out = first
+    found = load(out)
+    runs, curves = found.runs, found.curves
+    assert len(runs) == len(result.runs)
+    assert {"optimizer", "phase", "seed", "lr", "final", "diverged", "seconds"} <= set(runs.columns)
+    assert sorted(runs.final.dropna()) == sorted(r["final"] for r in result.runs if r["final"] is not None)
+    assert len(curves) == sum(len(r["curve"]) for r in result.runs)
+    last = curves[curves.key == runs.key[0]].iloc[-1]
+    assert (last.step, last.metric) == (20, runs.final[0])
+    assert found.result == json.loads((out / "result.json").read_text())
+
+
+def test_a_folder_without_a_comparison_is_one_sentence(tmp_path):
+    for look in (load, resume):
+        with pytest.raises(StoreError, match=r"holds no thalweg\.sqlite; it must be the folder of a comparison"):
+            look(tmp_path)
+    (tmp_path / NAME).write_text("not a database, but long enough to look like a file of something")
+    with pytest.raises(StoreError, match="is no database that can be read"):
+        load(tmp_path)
