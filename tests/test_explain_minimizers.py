@@ -88,12 +88,14 @@ def test_the_evaluations_add_up(name, landscape):
 
 
 def test_the_first_iterations_of_bfgs():
-    """The update of Nocedal and Wright, equation 6.17, from the shown s and y alone."""
-    H = None
+    """The update of Nocedal and Wright, equation 6.17, from the shown s and y alone; c is Al-Baali's."""
+    H, factors = None, []
     for each in worked("bfgs", 4)["iterations"]:
         s, y, g = each["s"], each["y"], each["g"]
         if H is not None:
             assert each["d"] == pytest.approx(-H @ g)
+            factors.append(s @ np.linalg.solve(H, s) / (s @ y))
+            H = H * max(1, factors[-1])
         else:
             assert each["d"] == pytest.approx(-g)
             H = s @ y / (y @ y) * np.eye(2)  # their equation 6.20
@@ -103,6 +105,7 @@ def test_the_first_iterations_of_bfgs():
         shown = np.array(each["learned"]["H"])
         assert shown == pytest.approx(H)
         assert shown @ y == pytest.approx(s)
+    assert max(factors) > 1.01  # it was needed
 
 
 @pytest.mark.parametrize("name", ["bfgs", "broyden", "lbfgs"])
@@ -116,18 +119,27 @@ def test_what_was_learned_explains_the_last_step(name):
             assert following["d"] == pytest.approx(-H @ following["g"])
 
 
-def test_the_scale_of_lbfgs():
+def test_the_diagonal_of_lbfgs():
+    """The diagonal of BFGS' update of B, written out (Nocedal and Wright, equation 6.19)."""
+    H0 = None
     for each in worked("lbfgs", 4)["iterations"]:
         s, y = each["s"], each["y"]
-        assert each["learned"]["gamma"] == pytest.approx(s @ y / (y @ y))
+        H0 = s @ y / (y @ y) * np.eye(2) if H0 is None else H0 * (s @ y) / (y @ H0 @ y)
+        B = np.linalg.inv(H0)
+        B = B - B @ np.outer(s, s) @ B / (s @ B @ s) + np.outer(y, y) / (s @ y)
+        H0 = np.diag(1 / np.diag(B))
+        assert each["learned"]["H0"] == pytest.approx(np.diag(H0))
 
 
-def test_lbfgs_with_one_pair():
-    """With a memory of one the matrix is one update of gamma I."""
-    for each in worked("lbfgs", 4, memory=1)["iterations"]:
-        s, y = each["s"], each["y"]
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_lbfgs_with_one_pair(diagonal):
+    """With a memory of one the matrix is one update of H0."""
+    for each in worked("lbfgs", 4, memory=1, diagonal=diagonal)["iterations"]:
+        s, y, H0 = each["s"], each["y"], np.diag(each["learned"]["H0"])
+        if not diagonal:
+            assert H0 == pytest.approx((s @ y) / (y @ y) * np.eye(2))
         left = np.eye(2) - np.outer(s, y) / (s @ y)
-        H = left @ left.T * (s @ y) / (y @ y) + np.outer(s, s) / (s @ y)
+        H = left @ H0 @ left.T + np.outer(s, s) / (s @ y)
         assert np.array(each["learned"]["H"]) == pytest.approx(H)
 
 
@@ -353,7 +365,7 @@ def test_the_other_forms():
     assert plain["chosen"] == {"memory": 2}
     assert len(plain["worked"]["iterations"]) == 3
     assert run("newton", "--markdown").stdout == tw.explain("newton").markdown()
-    assert run("bfgs", "--latex").stdout.startswith("\\begin{aligned}\nH^{+} &= (I - s y^{\\top}/y^{\\top}s) H")
+    assert run("bfgs", "--latex").stdout.startswith("\\begin{aligned}\nH^{+} &= (I - s y^{\\top}/y^{\\top}s) c H")
     headings = [line for line in run("newton-cg").stdout.splitlines() if line.isupper() and not line.startswith(" ")]
     assert headings == [
         "FORMULA", "SYMBOLS", "INTUITION", "STRENGTHS", "WEAKNESSES", "WHEN", "WHEN NOT", "SETTINGS", "STEP LENGTH",

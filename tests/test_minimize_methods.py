@@ -110,7 +110,9 @@ def test_the_betas_agree_on_a_quadratic_with_exact_steps():
 # ---- the secant equation
 
 
-@pytest.mark.parametrize("file", [bfgs, broyden], ids=["bfgs", "broyden"])
+@pytest.mark.parametrize(
+    "file", [bfgs.bfgs, bfgs.updates(False), broyden.broyden], ids=["bfgs", "bfgs of the book", "broyden"]
+)
 def test_the_secant_equation_holds_after_every_update(file):
     rng = np.random.default_rng(0)
     memory, d = file.start(np.ones((3, 5))), -np.ones((3, 5))
@@ -135,7 +137,7 @@ def test_the_secant_equation_holds_after_every_update(file):
 def test_lbfgs_is_bfgs_while_nothing_is_forgotten_and_the_two_loops_of_the_book():
     rng = np.random.default_rng(1)
     g = rng.standard_normal((2, 6))
-    limited, pairs = lbfgs.limited(4), []
+    limited, pairs = lbfgs.limited(4, diagonal=False), []
     memory = limited.start(g)
     for k in range(7):
         s = rng.standard_normal((2, 6))

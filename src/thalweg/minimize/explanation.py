@@ -43,7 +43,9 @@ COMMON = {
 }
 OPTIONS = {  # value as one reads it (None: the function's own default), and meaning
     "search": (None, "how far along the direction: wolfe, hager-zhang, armijo, or a Search"),
+    "rescale": (None, "enlarge the matrix first where it was too small"),
     "memory": ("min(100, 2 n)", "how many pairs are remembered"),
+    "diagonal": (None, "the pairs stand on a learned diagonal, else on a multiple of the unit matrix"),
     "beta": (None, "the share of the last direction: one of the functions below, or your own"),
     "matrix": (None, "up to so many unknowns BFGS takes its place, but not in the worked numbers"),
     "gtol": ("1e-05", "converged when no entry of the gradient is larger"),

@@ -33,9 +33,9 @@ def along_lines(name: str, direction: Direction, search: Search) -> Method:
     return Method(name, begin, direction.card)
 
 
-def bfgs(n: int, search: Search = wolfe.medium_wolfe) -> Method:
-    """BFGS."""
-    return along_lines("bfgs", bfgs_file.bfgs, search)
+def bfgs(n: int, search: Search = wolfe.medium_wolfe, rescale: bool = True) -> Method:
+    """BFGS; `rescale` enlarges the matrix where it was too small."""
+    return along_lines("bfgs", bfgs_file.updates(rescale), search)
 
 
 def self_scaled_broyden(n: int, search: Search = wolfe.medium_wolfe) -> Method:
@@ -43,9 +43,11 @@ def self_scaled_broyden(n: int, search: Search = wolfe.medium_wolfe) -> Method:
     return along_lines("broyden", broyden.broyden, search)
 
 
-def limited(n: int, search: Search = wolfe.medium_wolfe, memory: int | None = None) -> Method:
+def limited(
+    n: int, search: Search = wolfe.medium_wolfe, memory: int | None = None, diagonal: bool = True
+) -> Method:
     """L-BFGS with the last `memory` pairs; by default min(100, 2 n), torch's 100 for all but small problems."""
-    return along_lines("lbfgs", lbfgs.limited(min(100, 2 * n) if memory is None else memory), search)
+    return along_lines("lbfgs", lbfgs.limited(min(100, 2 * n) if memory is None else memory, diagonal), search)
 
 
 def cg(n: int, search: Search = wolfe.sharp_wolfe, beta: Beta = hybrid, matrix: int = 11) -> Method:

@@ -52,8 +52,8 @@ class Iteration:
         known: what the method holds there: the Hessian `H`, as far as it was asked for.
         trials: every evaluation, in order.
         s, y: the step and the change of the gradient over it; None where no trial was accepted.
-        learned: what it holds afterwards: the inverse Hessian `H` and `gamma` of quasi-Newton methods, `beta` of
-            conjugate gradients, the new `radius`.
+        learned: what it holds afterwards: the inverse Hessian `H` of quasi-Newton methods and the diagonal `H0` of
+            L-BFGS, `beta` of conjugate gradients, the new `radius`.
         hessians, products: how many were asked for from its beginning to its end; the first of the run is the
             first iteration's, and the one at the point that an iteration arrives at is its own.
     """
@@ -182,9 +182,9 @@ class _Listener:
         memory = self.walk.memory
         if "age" in memory:  # conjugate gradients: the new direction is beta d - g
             return {"beta": float((self.walk.d[0] + g) @ now.d / (now.d @ now.d))}
-        learned: dict[str, Any] = {"gamma": float(memory["gamma"][0])} if "gamma" in memory else {}
+        learned: dict[str, Any] = {"H0": memory["H0"][0].copy()} if "H0" in memory else {}
         if "H" in memory and not self.walk.direction.hessian:
             learned["H"] = memory["H"][0].copy()
-        elif "gamma" in memory and len(g) <= WRITTEN:
+        elif "H0" in memory and len(g) <= WRITTEN:
             learned["H"] = np.array([lbfgs.product(memory, unit[None])[0] for unit in np.eye(len(g))]).T
         return learned

@@ -1,7 +1,8 @@
 """BFGS: learn the inverse Hessian from the gradient's changes.
 
 After every step the matrix H is changed as little as possible so that it explains what was just seen: the
-secant equation H y = s.
+secant equation H y = s. Where the step shows that H was too small, all of it is enlarged first: BFGS by itself
+is quick to lower what it has learned, and slow to raise it.
 """
 
 from __future__ import annotations
@@ -31,28 +32,41 @@ def curvature(s: Any, y: Any) -> tuple[Any, Any, Any]:
     return sy, yy, sy > epsilon(s) * (dot(s, s) * yy) ** 0.5
 
 
-def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
-    """H + (1 + y'Hy / s'y) ss' / s'y - (Hy s' + s y'H) / s'y, and d = -Hg."""
-    xp = namespace(g)
-    sy, yy, sound = curvature(s, y)
-    sy = xp.where(sound, sy, 1)
-    H, fresh = memory["H"], memory["fresh"]
-    if fresh.any():  # H0 = (s'y / y'y) I: Nocedal and Wright, equation 6.20
-        H = H * xp.where(fresh & sound, sy / xp.where(sound, yy, 1), 1)[:, None, None]
-    Hy = matvec(H, y)
-    w = ((1 + dot(y, Hy) / sy) / 2 / sy)[:, None] * s - Hy / sy[:, None]
-    w = xp.where(sound[:, None], w, 0)  # an unsound pair teaches nothing
-    half = s[:, :, None] * w[:, None, :]
-    added = half + half.swapaxes(-1, -2)
-    added += H  # into an array of our own: one matrix less to allocate
-    H = added
-    return {"H": H, "fresh": fresh & ~sound}, -matvec(H, g)
+def updates(rescale: bool = True) -> Direction:
+    """BFGS; with `rescale` the matrix is enlarged first where the last step shows that it was too small."""
+
+    def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
+        """H + (1 + y'Hy / s'y) ss' / s'y - (Hy s' + s y'H) / s'y with c H for H, and d = -Hg."""
+        xp = namespace(g)
+        sy, yy, sound = curvature(s, y)
+        sy = xp.where(sound, sy, 1)
+        H, fresh = memory["H"], memory["fresh"]
+        if fresh.any():  # H0 = (s'y / y'y) I: Nocedal and Wright, equation 6.20
+            H = H * xp.where(fresh & sound, sy / xp.where(sound, yy, 1), 1)[:, None, None]
+        Hy = matvec(H, y)
+        ratio = dot(y, Hy) / sy
+        if rescale:  # c = max(1, s'Bs / s'y), where s = a d and B d = -g: no matrix B is needed
+            c = dot(s, y - g) * (dot(s, s) / dot(d, d)) ** 0.5 / sy
+            c = xp.where(sound & ~fresh & (c > 1), c, 1)
+            H, Hy, ratio = H * c[:, None, None], Hy * c[:, None], ratio * c
+        w = ((1 + ratio) / 2 / sy)[:, None] * s - Hy / sy[:, None]
+        w = xp.where(sound[:, None], w, 0)  # an unsound pair teaches nothing
+        half = s[:, :, None] * w[:, None, :]
+        added = half + half.swapaxes(-1, -2)
+        added += H  # into an array of our own: one matrix less to allocate
+        H = added
+        return {"H": H, "fresh": fresh & ~sound}, -matvec(H, g)
+
+    return Direction(start, turn, True, card)
 
 
 card = MethodCard(
     title="BFGS",
-    paper="Broyden, Fletcher, Goldfarb, Shanno 1970; Nocedal and Wright, Numerical Optimization, 2006, eq. 6.17",
-    formula="H+ = (I - s y'/y's) H (I - y s'/y's) + s s'/y's,  d = -H g",
+    paper=(
+        "Broyden, Fletcher, Goldfarb, Shanno 1970; Nocedal and Wright, Numerical Optimization, 2006, eq. 6.17; "
+        "the factor c: Al-Baali, Comput. Optim. Appl. 9, 1998 (rescale=False: c = 1, as in the book)"
+    ),
+    formula="H+ = (I - s y'/y's) c H (I - y s'/y's) + s s'/y's,  c = max(1, s'Bs / s'y),  d = -H g",
     intuition=(
         "The change of the gradient along a step tells the curvature in that direction. BFGS remembers all of "
         "them in one matrix, which comes to point straight at the minimum as Newton's method would."
@@ -63,12 +77,16 @@ card = MethodCard(
     when_not="More unknowns (use L-BFGS), or noise in the gradient.",
     cost="n^2 numbers, about 6 n^2 operations a step",
     summary="Learn the inverse Hessian from the gradient's changes, and walk where it points.",
-    symbols={"H": "what is known of the inverse Hessian; H+ after the step"},
+    symbols={
+        "H": "what is known of the inverse Hessian; H+ after the step",
+        "B": "the inverse of H",
+        "c": "1, or by how much H was too small along the step; 1 at the first step, too",
+    },
     kin={
         "lbfgs": "remembers the last pairs (s, y) only, not a matrix",
-        "broyden": "may also shrink what it has learned",
+        "broyden": "also chooses which update of its family, not only a factor",
         "newton": "is given the Hessian that BFGS has to learn",
         "cg": "with exact line searches on a quadratic it takes the same steps, with three vectors of memory",
     },
 )
-bfgs = Direction(start, turn, True, card)
+bfgs = updates()
