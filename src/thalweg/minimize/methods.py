@@ -43,9 +43,7 @@ def self_scaled_broyden(n: int, search: Search = wolfe.medium_wolfe) -> Method:
     return along_lines("broyden", broyden.broyden, search)
 
 
-def limited(
-    n: int, search: Search = wolfe.medium_wolfe, memory: int | None = None, diagonal: bool = True
-) -> Method:
+def limited(n: int, search: Search = wolfe.medium_wolfe, memory: int | None = None, diagonal: bool = True) -> Method:
     """L-BFGS with the last `memory` pairs; by default min(100, 2 n), torch's 100 for all but small problems."""
     return along_lines("lbfgs", lbfgs.limited(min(100, 2 * n) if memory is None else memory, diagonal), search)
 

@@ -264,7 +264,7 @@ class LBFGS(FullBatch):
 
 
 class ConjugateGradient(FullBatch):
-    """Nonlinear conjugate gradients: three vectors of memory.
+    """Nonlinear conjugate gradients: a few vectors of memory.
 
     Args:
         params: parameters or groups, all of one dtype.

@@ -180,8 +180,9 @@ class _Listener:
         if not isinstance(self.walk, LineWalk):
             return {"radius": float(self.walk.radius[0])}
         memory = self.walk.memory
-        if "age" in memory:  # conjugate gradients: the new direction is beta d - g
-            return {"beta": float((self.walk.d[0] + g) @ now.d / (now.d @ now.d))}
+        if "age" in memory:  # conjugate gradients: the new direction is beta d - D g
+            D = memory["D"][0] if "D" in memory else 1.0
+            return {"beta": float((self.walk.d[0] + D * g) @ now.d / (now.d @ now.d))}
         learned: dict[str, Any] = {"H0": memory["H0"][0].copy()} if "H0" in memory else {}
         if "H" in memory and not self.walk.direction.hessian:
             learned["H"] = memory["H"][0].copy()

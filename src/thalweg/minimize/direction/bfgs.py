@@ -86,7 +86,7 @@ card = MethodCard(
         "lbfgs": "remembers the last pairs (s, y) only, not a matrix",
         "broyden": "also chooses which update of its family, not only a factor",
         "newton": "is given the Hessian that BFGS has to learn",
-        "cg": "with exact line searches on a quadratic it takes the same steps, with three vectors of memory",
+        "cg": "with exact line searches on a quadratic it takes the same steps, with a few vectors of memory",
     },
 )
 bfgs = updates()

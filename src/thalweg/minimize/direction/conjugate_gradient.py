@@ -2,6 +2,9 @@
 
 Each beta is a function of the new gradient g, its change y, and the last direction d; the old gradient is
 g - y. On a quadratic with exact line searches all six are equal.
+
+After n steps it begins anew, in unknowns that are scaled by a diagonal D learned on the way:
+d = -D g + beta d. Between two such restarts D stays, without which the steps would not be conjugate.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from typing import Any
 from thalweg.minimize.arrays import dot, namespace
 from thalweg.minimize.card import MethodCard
 from thalweg.minimize.direction import Direction, Memory
+from thalweg.minimize.direction.bfgs import curvature
+from thalweg.minimize.direction.diagonal import updated
 
 Beta = Callable[[Any, Any, Any], Any]
 
@@ -54,37 +59,68 @@ def hager_zhang(g: Any, y: Any, d: Any, eta: float = 0.4) -> Any:
     return namespace(g).where(beta > bound, beta, bound)
 
 
-def conjugate_gradient(beta: Beta = hybrid, restart: int = 6) -> Direction:
-    """Conjugate gradients with this beta, back to -g every `restart` n steps."""
+def conjugate_gradient(beta: Beta = hybrid, restart: int = 1, scaled: bool = True) -> Direction:
+    """Conjugate gradients with this beta, begun anew every `restart` n steps; with `scaled` on a new diagonal."""
 
     def start(g: Any) -> Memory:
-        return {"age": dot(g, g) * 0}
+        age = dot(g, g) * 0
+        if not scaled:
+            return {"age": age}
+        return {"age": age, "D": g * 0 + 1, "next": g * 0 + 1, "fresh": age == age}
 
     def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
         xp = namespace(g)
-        age = memory["age"] + 1
-        weight = beta(g, y, d)
-        again = ~xp.isfinite(weight) | (age >= restart * g.shape[-1])
-        return {"age": xp.where(again, 0, age)}, xp.where(again, 0, weight)[:, None] * d - g
+        age, known = memory["age"] + 1, dict(memory)
+        if not scaled:
+            weight, Dg = beta(g, y, d), g
+        else:  # beta of the scaled unknowns
+            root = memory["D"] ** 0.5
+            weight = beta(root * g, root * y, d / root)
+        again = ~xp.isfinite(weight) | (age >= restart * max(g.shape[-1], 10))
+        if scaled:
+            known |= learned(memory, s, y)
+            D = memory["D"]
+            if again.any():  # as long as the old one along g, so that the next step may be guessed from the last
+                length = dot(g, D * g) / dot(g, known["next"] * g)
+                D = xp.where((again & xp.isfinite(length))[:, None], known["next"] * length[:, None], D)
+            known["D"], Dg = D, D * g
+        known["age"] = xp.where(again, 0, age)
+        return known, xp.where(again, 0, weight)[:, None] * d - Dg
 
     return Direction(start, turn, False, card)
 
 
+def learned(memory: Memory, s: Any, y: Any) -> Memory:
+    """The next diagonal after one more pair, an unsound one left out."""
+    xp = namespace(s)
+    sy, yy, sound = curvature(s, y)
+    keep, sy = sound[:, None], xp.where(sound, sy, 1)[:, None]
+    H0 = xp.where(memory["fresh"][:, None], sy / xp.where(sound, yy, 1)[:, None], memory["next"])
+    new = updated(H0, s / sy**0.5, y / sy**0.5)
+    return {"next": xp.where(keep, new, memory["next"]), "fresh": memory["fresh"] & ~sound}
+
+
 card = MethodCard(
     title="nonlinear conjugate gradients",
-    paper="Hestenes and Stiefel 1952; Fletcher and Reeves 1964; Dai and Yuan, Ann. Oper. Res. 103, 2001 (the default)",
-    formula="d = -g + beta d,  beta = max(0, min(g'y, g'g) / d'y)",
+    paper=(
+        "Hestenes and Stiefel 1952; Fletcher and Reeves 1964; Dai and Yuan, Ann. Oper. Res. 103, 2001 (the default); "
+        "the diagonal: Gilbert and Lemarechal, Math. Programming 45, 1989"
+    ),
+    formula="d = -D g + beta d,  beta = max(0, min(g'D y, g'D g) / d'y)",
     intuition=(
         "Keep a share of the last direction, as much as is needed not to undo what was gained along it. On a "
         "quadratic of n unknowns with exact line searches n steps are enough."
     ),
-    strengths=["three vectors of memory", "the cheapest step of all"],
+    strengths=["a few vectors of memory", "the cheapest step of all"],
     weaknesses=["needs a more exact line search", "slow on badly conditioned problems", "few unknowns: use L-BFGS"],
     when="Very many unknowns and little memory.",
     when_not="Up to about a dozen unknowns, or where L-BFGS fits into memory.",
-    cost="3 n numbers, about 10 n operations a step",
+    cost="5 n numbers, about 30 n operations a step",
     summary="Step against the gradient, and keep a share of the last direction.",
-    symbols={"beta": "the share of the last direction that is kept"},
+    symbols={
+        "beta": "the share of the last direction that is kept",
+        "D": "a diagonal that scales the unknowns; 1 in the first n steps",
+    },
     kin={
         "lbfgs": "remembers more than one step, and needs no sharp line search",
         "bfgs": "with exact line searches on a quadratic it takes the same steps, with a matrix of memory",

@@ -16,6 +16,7 @@ from thalweg.minimize.arrays import dot, matvec, namespace, vecmat
 from thalweg.minimize.card import MethodCard
 from thalweg.minimize.direction import Direction, Memory
 from thalweg.minimize.direction.bfgs import curvature
+from thalweg.minimize.direction.diagonal import updated
 
 
 def product(memory: Memory, g: Any) -> Any:
@@ -51,18 +52,6 @@ def append(memory: Memory, s: Any, y: Any, diagonal: bool) -> Memory:
         new_S, new_Y, new_P = xp.where(keep, new_S, S), xp.where(keep, new_Y, Y), xp.where(keep, new_P, P)
         new_H0 = xp.where(sound[:, None], new_H0, H0)
     return {"S": new_S, "Y": new_Y, "P": new_P, "H0": new_H0, "fresh": fresh & ~sound}
-
-
-def updated(H0: Any, s: Any, y: Any) -> Any:
-    """The diagonal of BFGS' update of the diagonal matrix H0 / y'H0y, for a pair with s'y = 1. (B, n).
-
-    Gilbert and Lemarechal 1989, equation 4.9: in terms of the inverse, and scaled as Oren and Spedicato do.
-    """
-    xp = namespace(s)
-    yHy, sBs = dot(y, H0 * y)[:, None], dot(s, s / H0)[:, None]
-    inverse = yHy / H0 + y * y - yHy * (s / H0) ** 2 / xp.where(sBs > 0, sBs, 1)
-    fine = (inverse > 0) & xp.isfinite(inverse)  # always, but for rounding and unsound pairs
-    return xp.where(fine, 1 / xp.where(fine, inverse, 1), H0)
 
 
 def limited(memory: int = 20, diagonal: bool = True) -> Direction:
