@@ -21,13 +21,13 @@ def fun(x: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def least(*runs, repeats: int = 40):
-    """For each run its result and its least seconds, taken in turns, so that a busy machine is busy for all."""
+    """For each run its result and its least CPU seconds, taken in turns, so that a busy machine is busy for all."""
     results, taken = [None] * len(runs), [float("inf")] * len(runs)
     for _ in range(repeats):
         for i, run in enumerate(runs):
-            start = time.perf_counter()
+            start = time.process_time()
             results[i] = run()
-            taken[i] = min(taken[i], time.perf_counter() - start)
+            taken[i] = min(taken[i], time.process_time() - start)
     return list(zip(results, taken, strict=True))
 
 

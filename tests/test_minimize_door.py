@@ -11,7 +11,7 @@ import torch
 import thalweg as tw
 from thalweg.minimize import METHODS, along_lines
 from thalweg.minimize.direction.bfgs import bfgs
-from thalweg.minimize.search.wolfe import medium_wolfe
+from thalweg.minimize.search.wolfe import loose_wolfe
 
 EVERY = sorted(METHODS)
 
@@ -300,7 +300,7 @@ def test_the_scale_of_f_and_x_does_not_matter(method, factor, what):
         (dict(tol="small"), r"gtol is 'small'"),
         (dict(bounds=[(0, 1)] * 2), r"bounds is given; .* L-BFGS-B"),
         (dict(vectorized=True), r"vectorized is True and batched is False"),
-        (dict(method=along_lines("x", bfgs, medium_wolfe), options={"memory": 3}), r"options has 'memory'"),
+        (dict(method=along_lines("x", bfgs, loose_wolfe), options={"memory": 3}), r"options has 'memory'"),
     ],
 )
 def test_refusals(call, sentence):
@@ -330,7 +330,7 @@ def test_more_refusals():
 
 
 def test_a_method_of_ones_own():
-    method = along_lines("mine", bfgs, medium_wolfe)
+    method = along_lines("mine", bfgs, loose_wolfe)
     result = tw.minimize(rosenbrock, START, method=method)
     assert (result.method, result.success) == ("mine", True)
 

@@ -72,9 +72,10 @@ def minimize(
             point, as in SciPy. It stops the run by returning True or raising StopIteration.
         options: gtol (1e-5: no entry of the gradient is larger), maxiter (200 n, at least 1000), maxfun
             (no limit), patience (steps without any progress, 100), and what the method takes: `search`
-            ("wolfe", "hager-zhang", "armijo" or a `Search`), `rescale` (bfgs: enlarge the matrix where it was too
-            small, True), `memory` (lbfgs: its pairs, min(100, 2 n)), `diagonal` (lbfgs: True), `beta` (cg: a function of `direction.conjugate_gradient`), `matrix` (cg: the n up to which it
-            is BFGS, 11).
+            ("wolfe", "hager-zhang", "armijo" or a `Search`), `rescale` (bfgs: enlarge the matrix where it was
+            too small, True), `memory` (lbfgs: its pairs, min(100, 2 n)), `diagonal` (lbfgs: they stand on a
+            learned diagonal, True), `beta` (cg: a function of `direction.conjugate_gradient`), `matrix` (cg:
+            the n up to which it is BFGS, 11).
         batched: x0 has a leading axis of B independent problems, and so has every arg and every field of the
             result. fun still takes one problem (it runs under `torch.func.vmap`), unless
         vectorized: fun takes k problems (k, ...) and returns k numbers; k falls as problems finish.

@@ -41,7 +41,7 @@ def host(*numbers: Array) -> list[np.ndarray]:
     """Several (B,) arrays as float64 numpy arrays, in one transfer from the device."""
     if isinstance(numbers[0], torch.Tensor):
         return list(torch.stack([number.double() for number in numbers]).cpu().numpy())
-    return [number.astype(np.float64, copy=False) for number in numbers]
+    return [number if number.dtype == np.float64 else number.astype(np.float64) for number in numbers]
 
 
 def beside(numbers: np.ndarray, x: Array) -> Array:
@@ -51,9 +51,19 @@ def beside(numbers: np.ndarray, x: Array) -> Array:
     return numbers[:, None] if x.dtype == np.float64 else numbers.astype(x.dtype)[:, None]
 
 
+def every(mask: Array) -> bool:
+    """Whether all of a mask (B,) is true; one problem, the usual case, need not wait for a reduction."""
+    return bool(mask[0]) if len(mask) == 1 else bool(mask.all())
+
+
+def some(mask: Array) -> bool:
+    """Whether any of a mask (B,) is true."""
+    return bool(mask[0]) if len(mask) == 1 else bool(mask.any())
+
+
 def largest(x: Array) -> Array:
     """The largest magnitude in each row: (B, n) -> (B,)."""
-    return namespace(x).amax(abs(x), -1)
+    return abs(x).max(-1) if isinstance(x, np.ndarray) else torch.amax(abs(x), -1)
 
 
 def replaced(array: Array, rows: Any, values: Array) -> Array:

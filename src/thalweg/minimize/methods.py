@@ -33,17 +33,17 @@ def along_lines(name: str, direction: Direction, search: Search) -> Method:
     return Method(name, begin, direction.card)
 
 
-def bfgs(n: int, search: Search = wolfe.medium_wolfe, rescale: bool = True) -> Method:
+def bfgs(n: int, search: Search = wolfe.loose_wolfe, rescale: bool = True) -> Method:
     """BFGS; `rescale` enlarges the matrix where it was too small."""
     return along_lines("bfgs", bfgs_file.updates(rescale), search)
 
 
-def self_scaled_broyden(n: int, search: Search = wolfe.medium_wolfe) -> Method:
+def self_scaled_broyden(n: int, search: Search = wolfe.loose_wolfe) -> Method:
     """The self-scaled Broyden family."""
     return along_lines("broyden", broyden.broyden, search)
 
 
-def limited(n: int, search: Search = wolfe.medium_wolfe, memory: int | None = None, diagonal: bool = True) -> Method:
+def limited(n: int, search: Search = wolfe.loose_wolfe, memory: int | None = None, diagonal: bool = True) -> Method:
     """L-BFGS with the last `memory` pairs; by default min(100, 2 n), torch's 100 for all but small problems."""
     return along_lines("lbfgs", lbfgs.limited(min(100, 2 * n) if memory is None else memory, diagonal), search)
 
@@ -51,7 +51,7 @@ def limited(n: int, search: Search = wolfe.medium_wolfe, memory: int | None = No
 def cg(n: int, search: Search = wolfe.sharp_wolfe, beta: Beta = hybrid, matrix: int = 11) -> Method:
     """Conjugate gradients; where n is at most `matrix`, BFGS in their place: they are the wrong method there."""
     if n <= matrix:
-        return along_lines("cg", bfgs_file.bfgs, wolfe.medium_wolfe)
+        return along_lines("cg", bfgs_file.bfgs, wolfe.loose_wolfe)
     return along_lines("cg", conjugate_gradient(beta), search)
 
 
@@ -90,5 +90,5 @@ METHODS: dict[str, Callable[..., Method]] = {
 SEARCHES: dict[str, Search] = {
     "armijo": armijo.armijo,
     "hager-zhang": hager_zhang.hager_zhang_search,
-    "wolfe": wolfe.medium_wolfe,
+    "wolfe": wolfe.loose_wolfe,
 }

@@ -19,7 +19,7 @@ from thalweg.minimize.direction.conjugate_gradient import Beta, hybrid
 from thalweg.minimize.loop import CONVERGED, STALLED, Limits, run
 from thalweg.minimize.methods import Method, bfgs, cg, limited, newton_cg, newton_exact, self_scaled_broyden
 from thalweg.minimize.search import Search
-from thalweg.minimize.search.wolfe import medium_wolfe, sharp_wolfe
+from thalweg.minimize.search.wolfe import loose_wolfe, sharp_wolfe
 
 
 class FullBatch(torch.optim.Optimizer):
@@ -200,7 +200,7 @@ class BFGS(FullBatch):
         max_iter: steps per call of `step`. Default 20.
         gtol: a call ends early where no entry of the gradient is larger. Default 1e-7.
         self_scaled: the self-scaled Broyden family, for physics-informed networks. Default False.
-        search: the line search. Default: strong or approximate Wolfe.
+        search: the line search. Default: Wolfe or approximate Wolfe.
 
     Example:
         >>> x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
@@ -223,7 +223,7 @@ class BFGS(FullBatch):
         gtol: float = 1e-7,
         *,
         self_scaled: bool = False,
-        search: Search = medium_wolfe,
+        search: Search = loose_wolfe,
     ):
         self.self_scaled, self.search = self_scaled, search
         super().__init__(params, max_iter, gtol)
@@ -241,7 +241,7 @@ class LBFGS(FullBatch):
         max_iter: steps per call of `step`. Default 20.
         gtol: a call ends early where no entry of the gradient is larger. Default 1e-7.
         history_size: how many pairs it remembers. Default 100, as in torch.
-        search: the line search. Default: strong or approximate Wolfe.
+        search: the line search. Default: Wolfe or approximate Wolfe.
     """
 
     def __init__(
@@ -251,7 +251,7 @@ class LBFGS(FullBatch):
         gtol: float = 1e-7,
         *,
         history_size: int = 100,
-        search: Search = medium_wolfe,
+        search: Search = loose_wolfe,
     ):
         if isinstance(history_size, bool) or not isinstance(history_size, int) or history_size < 1:
             raise ValueError(f"history_size is {history_size!r}; it must be a whole number, at least 1.")

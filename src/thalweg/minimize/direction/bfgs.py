@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.minimize.arrays import dot, epsilon, matvec, namespace
+from thalweg.minimize.arrays import dot, epsilon, every, matvec, namespace, some
 from thalweg.minimize.card import MethodCard
 from thalweg.minimize.direction import Direction, Memory
 
@@ -39,23 +39,28 @@ def updates(rescale: bool = True) -> Direction:
         """H + (1 + y'Hy / s'y) ss' / s'y - (Hy s' + s y'H) / s'y with c H for H, and d = -Hg."""
         xp = namespace(g)
         sy, yy, sound = curvature(s, y)
-        sy = xp.where(sound, sy, 1)
         H, fresh = memory["H"], memory["fresh"]
-        if fresh.any():  # H0 = (s'y / y'y) I: Nocedal and Wright, equation 6.20
+        alike = every(sound) and not some(fresh)
+        if not alike:
+            sy = xp.where(sound, sy, 1)
+            # H0 = (s'y / y'y) I: Nocedal and Wright, equation 6.20
             H = H * xp.where(fresh & sound, sy / xp.where(sound, yy, 1), 1)[:, None, None]
         Hy = matvec(H, y)
         ratio = dot(y, Hy) / sy
         if rescale:  # c = max(1, s'Bs / s'y), where s = a d and B d = -g: no matrix B is needed
             c = dot(s, y - g) * (dot(s, s) / dot(d, d)) ** 0.5 / sy
-            c = xp.where(sound & ~fresh & (c > 1), c, 1)
-            H, Hy, ratio = H * c[:, None, None], Hy * c[:, None], ratio * c
+            more = c > 1 if alike else sound & ~fresh & (c > 1)
+            if some(more):
+                c = xp.where(more, c, 1)
+                H, Hy, ratio = H * c[:, None, None], Hy * c[:, None], ratio * c
         w = ((1 + ratio) / 2 / sy)[:, None] * s - Hy / sy[:, None]
-        w = xp.where(sound[:, None], w, 0)  # an unsound pair teaches nothing
+        if not alike:
+            w = xp.where(sound[:, None], w, 0)  # an unsound pair teaches nothing
         half = s[:, :, None] * w[:, None, :]
         added = half + half.swapaxes(-1, -2)
         added += H  # into an array of our own: one matrix less to allocate
         H = added
-        return {"H": H, "fresh": fresh & ~sound}, -matvec(H, g)
+        return {"H": H, "fresh": fresh if alike else fresh & ~sound}, -matvec(H, g)
 
     return Direction(start, turn, True, card)
 

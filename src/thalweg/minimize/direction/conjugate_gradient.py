@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from thalweg.minimize.arrays import dot, namespace
+from thalweg.minimize.arrays import dot, namespace, some
 from thalweg.minimize.card import MethodCard
 from thalweg.minimize.direction import Direction, Memory
 from thalweg.minimize.direction.bfgs import curvature
@@ -70,22 +70,18 @@ def conjugate_gradient(beta: Beta = hybrid, restart: int = 1, scaled: bool = Tru
 
     def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
         xp = namespace(g)
-        age, known = memory["age"] + 1, dict(memory)
-        if not scaled:
-            weight, Dg = beta(g, y, d), g
-        else:  # beta of the scaled unknowns
-            root = memory["D"] ** 0.5
-            weight = beta(root * g, root * y, d / root)
+        age, known, D = memory["age"] + 1, dict(memory), memory.get("D", 1)
+        root = D**0.5
+        weight = beta(root * g, root * y, d / root)  # of the scaled unknowns
         again = ~xp.isfinite(weight) | (age >= restart * max(g.shape[-1], 10))
         if scaled:
             known |= learned(memory, s, y)
-            D = memory["D"]
-            if again.any():  # as long as the old one along g, so that the next step may be guessed from the last
+            if some(again):  # as long as the old one along g, so that the next step may be guessed from the last
                 length = dot(g, D * g) / dot(g, known["next"] * g)
                 D = xp.where((again & xp.isfinite(length))[:, None], known["next"] * length[:, None], D)
-            known["D"], Dg = D, D * g
+            known["D"] = D
         known["age"] = xp.where(again, 0, age)
-        return known, xp.where(again, 0, weight)[:, None] * d - Dg
+        return known, xp.where(again, 0, weight)[:, None] * d - D * g
 
     return Direction(start, turn, False, card)
 

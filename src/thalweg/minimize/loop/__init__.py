@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.minimize.arrays import Array, Told, epsilon, host, largest, replaced
+from thalweg.minimize.arrays import Array, Told, epsilon, every, host, largest, replaced, some
 
 CONVERGED, MAXITER, MAXFUN, STALLED, CALLBACK, INTERRUPTED = range(6)
 
@@ -121,10 +121,11 @@ def run(
             done = moved & (told.norm <= limits.gtol)
             watch.see(at, told, done)
             idle = watch.idle[at]
-            stop = callback is not None and told.moved.any() and callback(progress)
-            ended = done | told.stuck | (progress.nit[at] >= limits.maxiter) | (progress.nfev[at] >= limits.maxfun)
-            ended |= idle >= limits.patience
-            if stop or ended.any():
+            stop = callback is not None and some(told.moved) and callback(progress)
+            ended = done | told.stuck | (progress.nit[at] >= limits.maxiter) | (idle >= limits.patience)
+            if limits.maxfun < np.inf:
+                ended |= progress.nfev[at] >= limits.maxfun
+            if stop or some(ended):
                 status = np.select(
                     [done, progress.nit[at] >= limits.maxiter, progress.nfev[at] >= limits.maxfun, ended],
                     [CONVERGED, MAXITER, MAXFUN, STALLED],
@@ -136,7 +137,7 @@ def run(
                 if len(rows):
                     walking.keep(rows)
                 idle, moved = idle[rows], moved[rows]
-            if idle.any():
+            if some(idle):
                 tired = np.flatnonzero(moved & (idle > 0) & (idle % tiring == 0))
                 if len(tired):
                     with np.errstate(all="ignore"):
@@ -163,7 +164,7 @@ class Watch:
         """Take in what was told of these problems; `done` are those that passed the test."""
         progress, lowest = self.progress, self.lowest[at]
         better = told.f < progress.fun[at] - self.rounding * abs(lowest)
-        if better.all():  # as nearly always
+        if every(better):  # as nearly always
             self.idle[at] = 0
             self.lowest[at] = told.f
         else:
@@ -173,9 +174,9 @@ class Watch:
             same = told.f <= lowest + self.rounding * abs(lowest)  # of values that differ by rounding, the flattest
             better |= same & (told.norm < progress.norm[at]) | done
         self.flattest[at] = np.fmin(self.flattest[at], told.norm)
-        if better.all() and len(better) == len(progress.fun):
+        if every(better) and len(better) == len(progress.fun):
             progress.x, progress.fun, progress.grad, progress.norm = told.x, told.f, told.g, told.norm
-        elif better.any():
+        elif some(better):
             rows = np.flatnonzero(better)
             to = progress.members[rows]
             progress.x = replaced(progress.x, to, told.x[rows])

@@ -11,7 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.minimize.arrays import Array, Line, Told, beside, dot, epsilon, host, largest, loaded, replaced, saved
+from thalweg.minimize.arrays import (
+    Array,
+    Line,
+    Told,
+    beside,
+    dot,
+    epsilon,
+    every,
+    host,
+    largest,
+    loaded,
+    replaced,
+    saved,
+    some,
+)
 
 KEPT = ("memory", "d", "step", "slope", "plain", "mean", "weight")
 Rows = Any  # slice(None) or the numbers of some rows
@@ -79,9 +93,14 @@ class LineWalk:
         """Take in what was found at the trial points."""
         f, slope, norm = host(f, dot(g, self.d), largest(g))
         at = Line(self.f, self.slope, self.noise_unit * self.mean)
-        good = self.search.accept(at, self.step, f, slope) & (norm < np.inf)
+        if len(f) == 1:  # the same test on plain numbers costs less
+            own = Line(*(float(value[0]) for value in at))
+            good = self.search.accept(own, float(self.step[0]), float(f[0]), float(slope[0]))
+            good = np.array([good and norm[0] < np.inf])
+        else:
+            good = self.search.accept(at, self.step, f, slope) & (norm < np.inf)
         stuck = np.zeros(len(f), dtype=bool)
-        if good.all():
+        if every(good):
             self._turn(slice(None), x, f, g)
             return Told(x, f, g, norm, good, stuck)
         f = np.where(np.isfinite(f) & np.isfinite(norm), f, np.inf)
@@ -99,8 +118,8 @@ class LineWalk:
                 self.forget(np.array([i]))
             else:
                 stuck[i] = True
-        if good.any():
-            self._turn(slice(None) if good.all() else np.flatnonzero(good), x, f, g)
+        if some(good):
+            self._turn(slice(None) if every(good) else np.flatnonzero(good), x, f, g)
         return Told(x, f, g, norm, good, stuck)
 
     def keep(self, rows: np.ndarray) -> None:
@@ -136,15 +155,15 @@ class LineWalk:
 
     def _turn(self, rows: Rows, x: Array, f: np.ndarray, g: Array) -> None:
         """These problems move to their trial points and get a new direction."""
-        every = isinstance(rows, slice)
-        x, f, g = (x, f, g) if every else (x[rows], f[rows], g[rows])
+        whole = isinstance(rows, slice)
+        x, f, g = (x, f, g) if whole else (x[rows], f[rows], g[rows])
         d, step, slope = self.d[rows], self.step[rows], self.slope[rows]
         s = x - self.x[rows]
-        memory = dict(self.memory) if every else {name: value[rows] for name, value in self.memory.items()}
+        memory = dict(self.memory) if whole else {name: value[rows] for name, value in self.memory.items()}
         if self.direction.hessian:
             memory["H"] = self.hessian(x, rows)
         memory, d = self.direction.turn(memory, s, g - self.g[rows], g, d)
-        new_slope, dd, gg, ss = host(dot(d, g), dot(d, d), dot(g, g), dot(s, s))
+        new_slope, dd, gg = host(dot(d, g), dot(d, d), dot(g, g))
         lost = ~((new_slope * abs(new_slope) < -1e-30 * dd * gg) & (dd < np.inf))
         weight = 1 + 0.7 * self.weight[rows]
         mean = self.mean[rows] + (abs(f) - self.mean[rows]) / weight
@@ -152,11 +171,11 @@ class LineWalk:
             new_step = np.ones(len(f))
         else:  # the same first-order change as the last step's
             new_step = step * np.minimum(np.where(new_slope < 0, slope / np.where(new_slope < 0, new_slope, -1), 1), 10)
-        if every:
+        if whole:
             self.x, self.f, self.g, self.d, self.step, self.slope = x, f, g, d, new_step, new_slope
             self.memory, self.mean, self.weight = memory, mean, weight
             self.refining, self.lowest = [None] * len(f), [None] * len(f)
-            self.plain = np.zeros(len(f), dtype=bool)
+            self.plain = lost & False
         else:
             self.x, self.g, self.d = replaced(self.x, rows, x), replaced(self.g, rows, g), replaced(self.d, rows, d)
             self.memory = {name: replaced(self.memory[name], rows, value) for name, value in memory.items()}
@@ -165,11 +184,13 @@ class LineWalk:
             self.mean[rows], self.weight[rows], self.plain[rows] = mean, weight, False
             for i in rows:
                 self.refining[i] = self.lowest[i] = None
-        if lost.any():
+        lost &= gg > 0  # at the end there is nothing to walk for, and what was learned stays
+        if some(lost):
             which = np.flatnonzero(lost)
+            (ss,) = host(dot(s, s))
             with np.errstate(all="ignore"):
                 length = np.sqrt(ss[which] / gg[which])
-            self.forget(which if every else rows[which], length)
+            self.forget(which if whole else rows[which], length)
 
     def forget(self, rows: np.ndarray, step: Any = None) -> None:
         """Start anew along -g, at first as far as the last step went."""

@@ -1,4 +1,4 @@
-"""The Wolfe conditions, strong or approximate, by a safeguarded cubic.
+"""The Wolfe conditions, weak, strong or approximate, by a safeguarded cubic.
 
 Accepted is a step at which the value has fallen by a share of what the slope promised and the slope has
 flattened; or, where values no longer differ beyond rounding, one whose slope alone says so (Hager and Zhang
@@ -38,8 +38,8 @@ def cubic_minimum(a: float, fa: float, sa: float, b: float, fb: float, sb: float
     return b - width * (sb + root - m) / below if below else math.nan
 
 
-def wolfe(c1: float = 1e-4, c2: float = 0.5, strong: bool = True, trials: int = 40) -> Search:
-    """The search with constants `c1` and `c2`, at most `trials` further steps."""
+def wolfe(c1: float = 1e-4, c2: float = 0.9, strong: bool = False, trials: int = 40) -> Search:
+    """The search with constants `c1` and `c2`, at most `trials` further steps; `strong` bounds a rising slope, too."""
 
     def accept(at: Line, step: Any, f: Any, slope: Any) -> Any:
         return accepts(at, step, f, slope, c1, c2, strong)
@@ -91,14 +91,17 @@ def between(low: tuple[float, float, float], high: tuple[float, float, float]) -
 
 
 card = MethodCard(
-    title="strong or approximate Wolfe, safeguarded cubic",
+    title="Wolfe or approximate Wolfe, safeguarded cubic",
     paper="Wolfe 1969; Nocedal and Wright 2006, section 3.5; Hager and Zhang, SIAM J. Optim. 16, 2005 (approximate)",
-    formula="f <= f0 + c1 a s0 and |s| <= c2 |s0|,  or  f <= f0 + noise and c2 s0 <= s <= (2 delta - 1) s0",
+    formula=(
+        "f <= f0 + c1 a s0 and s >= c2 s0 (strong: |s| <= c2 |s0|),  "
+        "or  f <= f0 + noise and c2 s0 <= s <= (2 delta - 1) s0"
+    ),
     intuition="Far enough that the slope has flattened, not so far that the value stops falling.",
     strengths=["few evaluations", "makes s'y positive, so that BFGS stays sound", "works down to the last digit"],
     weaknesses=["needs the gradient at every trial"],
-    when="BFGS and L-BFGS with c2 = 0.5, conjugate gradients with c2 = 0.2.",
+    when="BFGS and L-BFGS with c2 = 0.9, conjugate gradients with c2 = 0.2 and strong.",
     when_not="A noisy function.",
 )
-medium_wolfe = wolfe()
-sharp_wolfe = wolfe(c2=0.2)
+loose_wolfe = wolfe()
+sharp_wolfe = wolfe(c2=0.2, strong=True)
