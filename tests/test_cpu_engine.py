@@ -13,8 +13,8 @@ import torch
 from thalweg import rules
 from thalweg.engine import build, cpu, eager
 from thalweg.engine.cell import Cell, start
-from thalweg.engine.host import host_function
-from thalweg.engine.plan import Plan
+from thalweg.engine.host import host_function, host_inputs
+from thalweg.engine.plan import Plan, Settings
 from thalweg.engine.trace import trace
 from thalweg.ops import abs, exp, log, maximum, minimum, norm, ratio, sign, sqrt, tanh, total, where
 from thalweg.optimizer import with_decay
@@ -167,35 +167,136 @@ def test_host_function_is_the_graph_evaluated(name):
     assert list(values) == [known[node] for node in graph.host]
 
 
-@pytest.mark.parametrize("name", ["adam", "nadam"])
-def test_a_plan_walks_the_path_and_says_no_when_it_does_not_fit(name):
+@pytest.mark.parametrize("name", rules.names())
+def test_the_host_in_cpp_is_the_host_in_python(name):
+    rule = with_decay(rules.find(name))
+    for settings in signature_of(rule).flag_settings():
+        graph = trace(rule, **settings)
+        if not cpu.has_kernels(graph):
+            continue
+        program = cpu.program(graph, tuple((slot, "float64") for slot in ("p", "g", *graph.slots)))
+        wanted = (*(n for kernel in program.kernels for n in kernel.scalars), *(graph.outputs[n] for n in program.own))
+        given = {"t": 7, **dict.fromkeys(program.own, 0.3), **signature_of(rule).numbers}
+        inputs = (ctypes.c_double * len(given))(*(given[key] for key in host_inputs(graph)))
+        outputs = (ctypes.c_double * max(1, len(wanted)))()
+        program.host(inputs, outputs)
+        assert list(outputs)[: len(wanted)] == pytest.approx(host_function(graph, wanted)(**given), rel=1e-15)
+
+
+def planned(name):
+    """A plan over two parameters, the group and state it looks into, and what eager makes of three steps."""
     rule = rules.find(name)
     made, hyper = cells(rule, [(5,), (2, 3)], torch.float32)
     reference = walk(eager, rule, [(5,), (2, 3)], 3, torch.float32)
-    states = [{**c.slots, "step": torch.zeros(())} for c in made]
-    graph, numbers = trace(rule), {n: hyper[n] for n in signature_of(rule).numbers}
+    for c in made:
+        c.p.grad = c.g
+    numbers = {n: hyper[n] for n in signature_of(rule).numbers}
+    group = {"params": [c.p for c in made], "flag": "a word", **numbers}
+    state = {c.p: {**c.slots, "step": torch.zeros(())} for c in made}
+    graph = trace(rule)
     assert Plan.fits(graph, made)
-    plan = Plan(graph, made, states, {**{slot: slot for slot in graph.slots}, "t": "step"})
-    params, grads = [c.p for c in made], [c.g for c in made]
+    settings = Settings({n: (n, None, 0.0) for n in numbers}, ["flag"], ["lr"])
+    plan = Plan(graph, made, group, state, {**{slot: slot for slot in graph.slots}, "t": "step"}, settings, 0)
+    return plan, group, state, made, reference
+
+
+@pytest.mark.parametrize("name", ["adam", "nadam"])
+def test_a_plan_walks_the_path(name):
+    plan, group, state, made, reference = planned(name)
     for _ in range(3):
-        assert plan.run(params, grads, numbers, 0)
-    assert [float(state["step"]) for state in states] == [3.0, 3.0]
+        assert plan.step(group, group["params"], state)
+    assert [float(kept["step"]) for kept in state.values()] == [3.0, 3.0]
     same(reference, made, 1e-6)
-    before = [x.clone() for state in states for x in state.values()] + [p.clone() for p in params]
-    assert not plan.run(params, [g.double() for g in grads], numbers, 0)
-    assert not plan.run(params, [grads[0], grads[1].t().contiguous().t()], numbers, 0)
-    assert not plan.run(params, [g.to_sparse() for g in grads], numbers, 0)
-    for key in states[1]:  # one tensor is elsewhere, or one step count differs: no, and nothing has changed
-        old = states[1][key]
-        states[1][key] = old.clone()
-        assert not plan.run(params, grads, numbers, 0)
-        states[1][key] = old
-    states[1]["step"] += 1
-    assert not plan.run(params, grads, numbers, 0)
-    states[1]["step"] -= 1
-    after = [x for state in states for x in state.values()] + params
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    assert plan.run(params, grads, numbers, 0)
+
+
+def other_gradient(change):
+    def changed(group, state):
+        p = group["params"][1]
+        p.grad = change(p.grad)
+
+    return changed
+
+
+def smaller(group, state):
+    group["params"][1].grad.data = torch.ones(2, 2)
+
+
+def double(group, state):
+    group["params"][1].grad.data = torch.ones(2, 3, dtype=torch.float64)
+
+
+def transposed(group, state):
+    group["params"][1].data = group["params"][1].data.reshape(3, 2).t()
+
+
+def moved(key):
+    def changed(group, state):
+        state[group["params"][1]][key].data = state[group["params"][1]][key].clone()
+
+    return changed
+
+
+def replaced(key):
+    def changed(group, state):
+        state[group["params"][1]][key] = state[group["params"][1]][key].clone()
+
+    return changed
+
+
+def counts_differ(group, state):
+    state[group["params"][1]]["step"] += 1
+
+
+UNFIT = {
+    "no gradient": other_gradient(lambda g: None),
+    "strided gradient": other_gradient(lambda g: g.t().contiguous().t()),
+    "sparse gradient": other_gradient(lambda g: g.to_sparse()),
+    "negated view": other_gradient(torch._neg_view),
+    "subclass": other_gradient(lambda g: torch.nn.Parameter(g)),
+    "smaller gradient": smaller,
+    "double gradient": double,
+    "transposed parameter": transposed,
+    "moved parameter": lambda group, state: setattr(group["params"][0], "data", group["params"][0].data.clone()),
+    "moved slot": moved("m"),
+    "replaced slot": replaced("m"),
+    "moved count": moved("step"),
+    "replaced count": replaced("step"),
+    "counts differ": counts_differ,
+    "no slot": lambda group, state: state[group["params"][0]].pop("v"),
+    "another parameter's state": lambda group, state: state.update({torch.ones(1): {}}),
+    "no state": lambda group, state: state.clear(),
+    "other order": lambda group, state: group["params"].reverse(),
+    "one more": lambda group, state: group["params"].append(torch.ones(1)),
+    "flag": lambda group, state: group.update(flag="another"),
+    "on and off": lambda group, state: group.update(lr=0.0),
+    "no number": lambda group, state: group.update(eps="small"),
+}
+
+
+@pytest.mark.parametrize("change", UNFIT)
+def test_a_plan_that_does_not_fit_says_no_and_changes_nothing(change):
+    plan, group, state, made, _ = planned("adam")
+    assert plan.step(group, group["params"], state)
+    UNFIT[change](group, state)
+    tensors = [c.p for c in made] + [x for kept in state.values() for x in kept.values()]
+    before = [x.clone() for x in tensors]
+    assert plan.step(group, group["params"], state) is False
+    assert all(torch.equal(a, b) for a, b in zip(before, tensors, strict=True))
+
+
+def test_a_plan_reads_the_settings_anew():
+    plan, group, state, *_ = planned("adam")
+    other = planned("adam")
+    for p, q in zip(group["params"], other[1]["params"], strict=True):
+        assert torch.equal(p, q)
+    assert plan.step(group, group["params"], state)
+    group["lr"] = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    assert plan.step(group, group["params"], state)
+    for lr in (1e-3, 0.5):
+        cell = [c._replace(t=1 if lr == 1e-3 else 2) for c in other[3]]
+        cpu.update(rules.find("adam"), cell, {**signature_of(rules.find("adam")).defaults, "lr": lr})
+    for p, q in zip(group["params"], other[1]["params"], strict=True):
+        assert torch.equal(p, q)
 
 
 def test_a_forked_process_steps_with_threads_of_its_own():

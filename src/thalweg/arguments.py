@@ -11,6 +11,7 @@ import torch
 
 from thalweg.card import Card, Namesake, card_of
 from thalweg.engine.compose import compose
+from thalweg.engine.plan import Settings
 from thalweg.engine.store import Store
 from thalweg.signature import Rule, check_flag, check_number, did_you_mean, signature_of
 from thalweg.transforms.decay import decays
@@ -60,7 +61,7 @@ class Arguments:
         signature: of the rule as it runs.
         namesake: in torch.optim; without one, its name is empty.
         conventions: arguments that the namesake does not have, with their defaults.
-        switches: numbers on which it depends whether a slot is kept.
+        settings: where a group keeps what a planned step needs to know.
     """
 
     def __init__(self, title: str, rule: Rule, card: Card | None):
@@ -70,12 +71,15 @@ class Arguments:
         spelled = door_arguments(rule, self.signature.defaults)
         self.betas = sorted(name for name in self.signature.numbers if re.fullmatch(r"beta\d", name))
         self.betas = self.betas if "betas" in spelled else []
-        self.switches = [slot.when for slot in self.signature.slots.values() if slot.when in self.signature.numbers]
         self.plain = {name: value for name, value in self.signature.defaults.items() if name not in self.betas}
         self.conventions: dict[str, Any] = {}
         if self.namesake.name:
             theirs = inspect.signature(getattr(torch.optim, self.namesake.name).__init__).parameters
             self.conventions = {name: value for name, value in spelled.items() if name not in theirs}
+        numbers = {name: (name, None, value) for name, value in self.signature.numbers.items()}
+        numbers |= {beta: ("betas", i, self.signature.numbers[beta]) for i, beta in enumerate(self.betas)}
+        whens = [slot.when for slot in self.signature.slots.values() if slot.when in self.signature.numbers]
+        self.settings = Settings(numbers, ("maximize", "differentiable", *self.signature.flags), whens)
 
     def read(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """The group's settings under the rule's own names."""

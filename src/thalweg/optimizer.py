@@ -9,8 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from operator import is_
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
@@ -18,25 +17,16 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from thalweg.arguments import HINTS, Arguments, check_store, check_tensors, door_arguments, with_decay
 from thalweg.card import Card, card_of
 from thalweg.engine import cpu, eager, foreach
-from thalweg.engine.cell import Cell, plain, start
+from thalweg.engine.cell import Cell, start
 from thalweg.engine.choice import chosen, kernels_can_be_built
 from thalweg.engine.plan import Plan
 from thalweg.engine.store import COMPENSATION, Store
 from thalweg.engine.trace import trace
-from thalweg.signature import Rule, SlotSpec, did_you_mean, is_on, signature_of
+from thalweg.signature import Rule, SlotSpec, did_you_mean, signature_of
 
 ParamsT = Iterable[torch.Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, torch.Tensor]]
 LATER = 2  # the step number of an optimizer that keeps no count: all that its rule asks is whether it is 1
 _HOUSE: dict[str, type[Optimizer]] = {}
-
-
-class _Prepared(NamedTuple):
-    """A group's plan, and what must still be so for it to be used."""
-
-    plan: Plan
-    params: list[int]  # ids
-    states: list[dict[str, Any]]  # of every parameter of the optimizer
-    switches: list[Any]  # flags, and whether the numbers that slots depend on are on
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -88,7 +78,7 @@ class Optimizer(torch.optim.Optimizer):
             raise TypeError(f"store is {store!r}; it must be a thalweg.Store.")
         self.engine = chosen(engine)
         self.store = store or Store()
-        self._plans: dict[int, _Prepared] = {}
+        self._plans: dict[int, Plan] = {}
         own = self.arguments.conventions
         # What torch does not have is written down only where it was asked for: groups stay torch's.
         defaults = {k: v for k, v in settings.items() if not (k in own and v == own[k])}
@@ -151,33 +141,8 @@ class Optimizer(torch.optim.Optimizer):
 
     def _step_as_planned(self, index: int, group: dict[str, Any]) -> bool:
         """Repeat the last step's call with new gradients, if nothing else has changed."""
-        prepared = self._plans.get(index)
-        if prepared is None:
-            return False
-        params = group["params"]
-        gradients = [p.grad for p in params]
-        if [id(p) for p in params] != prepared.params or any([g is None for g in gradients]):
-            return False
-        if len(self.state) != len(prepared.states) or not all(map(is_, self.state.values(), prepared.states)):
-            return False
-        hyper = self.arguments.read(group)
-        if self._switches(hyper, group) != prepared.switches:
-            return False
-        if torch.Tensor in map(type, hyper.values()):
-            hyper = {name: plain(v) if isinstance(v, torch.Tensor) else v for name, v in hyper.items()}
-        if not prepared.plan.run(params, gradients, hyper, LATER):
-            return False
-        torch.autograd.graph.increment_version(params)
-        return True
-
-    def _switches(self, hyper: Mapping[str, Any], group: Mapping[str, Any]) -> list[Any]:
-        """What a step's shape depends on: the direction, flags, and the slots that are kept."""
-        arguments = self.arguments
-        return [
-            group.get("maximize", False),
-            *[hyper[name] for name in arguments.signature.flags],
-            *[is_on(hyper[name]) for name in arguments.switches],
-        ]
+        plan = self._plans.get(index)
+        return plan is not None and plan.step(group, group["params"], self.state)
 
     def _step_group(self, index: int, group: dict[str, Any]) -> None:
         self._plans.pop(index, None)
@@ -218,11 +183,11 @@ class Optimizer(torch.optim.Optimizer):
         if any(state and "step" in state for state in states):
             keys["t"] = "step"
         found = [state or {} for state in states]
-        if any(key not in state for state in found for key in keys.values()) or not Plan.fits(graph, cells):
+        if any(key not in state for state in found for key in keys.values()):
             return
-        plan = Plan(graph, cells, found, keys)
-        known = list(self.state.values())
-        self._plans[index] = _Prepared(plan, [id(p) for p in params], known, self._switches(hyper, group))
+        if not Plan.fits(graph, cells, [state["step"] for state in found] if "t" in keys else []):
+            return
+        self._plans[index] = Plan(graph, cells, group, self.state, keys, self.arguments.settings, LATER)
 
     def _spelled(self, slot: str) -> str:
         """A slot's key in the state: torch's name for it, where torch has one."""

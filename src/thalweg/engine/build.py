@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-shared", "-fPIC")
+if sys.platform == "darwin":
+    FLAGS += ("-undefined", "dynamic_lookup")  # what plan.cpp calls is in the running Python
 
 
 class NoCompiler(RuntimeError):
@@ -84,8 +86,10 @@ def label(library: Path) -> tuple[str, str]:
 
 
 @functools.lru_cache(maxsize=512)
-def load(source: str) -> ctypes.CDLL:
+def load(source: str, kind: type[ctypes.CDLL] = ctypes.CDLL) -> ctypes.CDLL:
     """The loaded library of a C++ source, compiled unless the disk has it.
+
+    `kind` is `ctypes.PyDLL` for what calls back into Python.
 
     Written under a name of its own and renamed: processes that start at once may compile it twice, but none
     ever loads half a file.
@@ -107,4 +111,4 @@ def load(source: str) -> ctypes.CDLL:
                 raise NoCompiler(f"{shlex.join(command)} failed:\n{done.stderr[-2000:]}")
             text.replace(path.with_suffix(".cpp"))
             built.replace(path)
-    return ctypes.CDLL(str(path))
+    return kind(str(path))

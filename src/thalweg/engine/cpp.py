@@ -47,21 +47,6 @@ static inline u32 mixed(u32 x) {
     return x ^ (x >> 15);
 }
 
-// A number that each tensor keeps for itself, and that should be the same for all of them.
-template <class T> static inline int64_t are(int64_t n, void* const* numbers, double value) {
-    for (int64_t k = 0; k < n; ++k) if ((double)*(T*)numbers[k] != value) return 0;
-    return 1;
-}
-template <class T> static inline void set(int64_t n, void* const* numbers, double value) {
-    for (int64_t k = 0; k < n; ++k) *(T*)numbers[k] = (T)value;
-}
-extern "C" {
-int64_t are_float32(int64_t n, void* const* numbers, double value) { return are<float>(n, numbers, value); }
-int64_t are_float64(int64_t n, void* const* numbers, double value) { return are<double>(n, numbers, value); }
-void set_float32(int64_t n, void* const* numbers, double value) { set<float>(n, numbers, value); }
-void set_float64(int64_t n, void* const* numbers, double value) { set<double>(n, numbers, value); }
-}
-
 template <class T> static inline T sign_of(T x) { return x != x ? x : (T)((x > 0) - (x < 0)); }
 template <class T> static inline T smaller(T a, T b) { return a != a || a < b ? a : b; }
 template <class T> static inline T larger(T a, T b) { return a != a || a > b ? a : b; }
@@ -129,6 +114,11 @@ def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], r
     for j, where in enumerate(layout.draws):
         keys = f"(u32)scalars[{len(scalars) + j}] ^ (u32)numbers[k * {width} + {width - 1}]"
         lines.append(f"        const u32 key{columns.index(where)} = {keys};")
+    divisors = dict.fromkeys(names[n.args[1]] for n in body if _divides_by_one_number(n))
+    if divisors:  # a division costs as much as the memory does; what is no normal number is divided by as it is
+        lines += [f"        const real by_{y} = 1 / {y};" for y in divisors]
+        normal = " && ".join(f"std::isnormal(by_{y})" for y in divisors)
+        lines.append(f"        const bool normal = {normal};")
     lines += [f"        double sum{j} = 0;" for j in range(len(cuts))]
     lines.append("        for (int64_t i = i0; i < i1; ++i) {")
     for i, (node, where) in enumerate(layout.reads.items()):
@@ -137,7 +127,10 @@ def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], r
         lines.append(f"            const real r{i} = {found};")
     for i, node in enumerate(body):
         names[node] = f"v{i}"
-        lines.append(f"            const {_type(node)} v{i} = {_operation(node, [value(a) for a in node.args])};")
+        result = operation(node, args := [value(a) for a in node.args])
+        if _divides_by_one_number(node):
+            result = f"normal ? {args[0]} * by_{args[1]} : {result}"
+        lines.append(f"            const {_type(node)} v{i} = {result};")
     for where, node in layout.writes:
         lines += _keep(layout, where, value(node))
     for j, cut in enumerate(cuts):
@@ -171,7 +164,15 @@ def _type(node: Node) -> str:
     return "bool" if node.op in BOOLEAN else "real"
 
 
-def _operation(node: Node, args: list[str]) -> str:
+def _divides_by_one_number(node: Node) -> bool:
+    """Whether all elements are divided by the same number, which is not known when the kernel is printed."""
+    return node.op == "div" and node.args[0].stage == "element" and node.args[1].stage != "element" and (
+        node.args[1].op != "constant"
+    )  # fmt: skip
+
+
+def operation(node: Node, args: list[str]) -> str:
+    """The C++ of one node, given that of its arguments."""
     if node.op in SYMBOLS and node.op != "pow":
         return f"{args[0]} {SYMBOLS[node.op]} {args[1]}"
     return CALLS[node.op].format(*args)

@@ -18,7 +18,7 @@ from thalweg.engine import build
 from thalweg.engine.cell import Cell, plain
 from thalweg.engine.cpp import MEMORY, print_kernels
 from thalweg.engine.graph import Graph, Node, evaluate
-from thalweg.engine.host import host_function
+from thalweg.engine.host import host_function, host_source
 from thalweg.engine.layout import Layout
 from thalweg.engine.store import step_key, tensor_key
 from thalweg.engine.trace import trace
@@ -35,7 +35,11 @@ class Program:
         self.graph = graph
         types = dict(memory)
         self.source, self.kernels = print_kernels(graph, types, "double" if types["p"] == "float64" else "float")
+        self.own = tuple(name for name in graph.slots if graph.inputs[name].stage == "host")
+        wanted = [*(n for kernel in self.kernels for n in kernel.scalars), *(graph.outputs[name] for name in self.own)]
+        self.source += host_source(graph, wanted)
         library = build.load(self.source)
+        self.host = library.host
         pointer, integer = ctypes.c_void_p, ctypes.c_int64
         self.functions = []
         for kernel in self.kernels:
@@ -43,12 +47,6 @@ class Program:
             function.argtypes = [integer, integer, integer, *[pointer] * 5]
             function.restype = None
             self.functions.append(function)
-        self.same: dict[torch.dtype, tuple[Any, Any]] = {}  # are they all this value, and set them all to it
-        for dtype in (torch.float32, torch.float64):
-            are, put = (getattr(library, f"{verb}_{_name(dtype)}") for verb in ("are", "set"))
-            are.argtypes = put.argtypes = [integer, pointer, ctypes.c_double]
-            are.restype, put.restype = integer, None
-            self.same[dtype] = are, put
 
     def run(self, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
         """Update the cells in place; their t and their slots that live on the host are the same for all."""

@@ -1,4 +1,7 @@
-"""Print what a step computes on the host as one Python function, so that asking for it costs a microsecond."""
+"""Print what a step computes on the host as one function: in Python, or in C++ beside the kernels.
+
+Asking for it costs a microsecond in Python, a tenth of that in C++.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 from thalweg import ops
+from thalweg.engine.cpp import operation
 from thalweg.engine.graph import SYMBOLS, Graph, Node
 
 
@@ -52,3 +56,25 @@ def _expression(node: Node, args: list[str]) -> str:
     if node.op == "where":
         return f"{args[1]} if {args[0]} else {args[2]}"
     return f"{node.op}({', '.join(args)})"
+
+
+def host_inputs(graph: Graph) -> tuple[str, ...]:
+    """What the C++ function takes, in order: t, the rule's own one-number slots, its hyper-parameters."""
+    own = [name for name in graph.slots if graph.inputs[name].stage == "host"]
+    return ("t", *own, *graph.signature.numbers)
+
+
+def host_source(graph: Graph, wanted: Sequence[Node]) -> str:
+    """The same function in C++: ``host(inputs, outputs)``, numbers in float64, for the helpers of `cpp.HEAD`."""
+    names = {graph.inputs[name]: f"in[{i}]" for i, name in enumerate(host_inputs(graph))}
+    needed: dict[Node, None] = {}
+    _collect(wanted, needed)
+    lines = ['extern "C" void host(const double* in, double* out) {', "    typedef double real;"]
+    for node in needed:
+        if node.op == "constant":
+            names[node] = f"(real){float(node.value or 0)!r}"
+        elif node.op != "input":
+            lines.append(f"    const real h{len(lines)} = {operation(node, [names[a] for a in node.args])};")
+            names[node] = f"h{len(lines) - 1}"
+    lines += [f"    out[{i}] = {names[node]};" for i, node in enumerate(wanted)]
+    return "\n".join([*lines, "}"]) + "\n"

@@ -1,42 +1,62 @@
 """A group's step, prepared: what does not change between steps is looked up once.
 
-A plan holds the pointer table of the fused kernels for fixed parameters and slots. Each step it asks the
+A plan holds the pointer table of the fused kernel for fixed parameters and slots. Each step, plan.cpp asks the
 tensors whether they still lie where they lay, fills in the gradients' addresses and the step's scalars, and
-calls the kernel. Whatever does not fit makes it say no, and the door takes the general way.
+calls the kernel: a microsecond or two for a small model. Whatever does not fit makes it say no, and the door takes
+the general way.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
-from thalweg.engine import cpu
-from thalweg.engine.cell import Cell
+from thalweg.engine import build, cpu
+from thalweg.engine.cell import Cell, plain
 from thalweg.engine.graph import Graph
-from thalweg.engine.host import host_function
+from thalweg.engine.host import host_inputs
+
+_POINTER, _INTEGER = ctypes.c_void_p, ctypes.c_int64
 
 
-class Shared:
-    """A number that every tensor keeps for itself and that is the same for all: a step count, or a rule's own."""
+METHODS = ("data_ptr", "is_contiguous", "is_neg", "numel", "stride")  # of a tensor
+FIELDS = (
+    "tensors", "params", "places", "sizes", "strides", "dtype", "known", "states",
+    "kept", "owners", "keys", "values", "slots",
+    "switches", "switch_names", "switch_values", "amounts", "amount_names", "amounts_on",
+    "shared", "numbers", "wide", "counts", "hypers", "hyper_names", "items", "defaults",
+    "inputs", "outputs", "scalars", "host",
+    "total", "ends", "table", "width", "column", "kernel", "per_tensor", "launch",
+    "grad", "dtype_name", "tensor", *METHODS,
+    "plain", "written",
+)  # fmt: skip
 
-    def __init__(self, program: cpu.Program, tensors: Sequence[torch.Tensor]):
-        self.first, self.count = tensors[0], len(tensors)
-        self.are, self.put = program.same[tensors[0].dtype]
-        self.table = (ctypes.c_void_p * len(tensors))(*(x.data_ptr() for x in tensors))
 
-    def read(self) -> float | None:
-        """The number, or None if it is not the same for all."""
-        value = self.first.item()
-        return value if self.are(self.count, self.table, value) else None
+class _Struct(ctypes.Structure):
+    """The struct of plan.cpp, field by field: numbers and addresses, each of 64 bits."""
 
-    def write(self, value: float) -> None:
-        """Set all of them."""
-        self.put(self.count, self.table, value)
+    _fields_ = [(name, _INTEGER) for name in FIELDS]
+
+
+class Settings(NamedTuple):
+    """Where a group keeps what a step needs to know.
+
+    Attributes:
+        numbers: where each of the rule's hyper-parameters stands: under which key, at which place of a tuple
+            (or None), and its value where the group does not have it.
+        switches: the keys whose values may not change: flags, the direction.
+        amounts: the keys of numbers that may not change between zero and not zero.
+    """
+
+    numbers: Mapping[str, tuple[str, int | None, Any]]
+    switches: Sequence[str] = ()
+    amounts: Sequence[str] = ()
 
 
 class Plan:
@@ -44,89 +64,141 @@ class Plan:
 
     Args:
         graph: of an elementwise rule.
-        cells: as the engine takes them, for which `cpu.can_run` holds, all of equal t.
-        states: where each cell's slots and step number are looked up, step after step.
+        cells: as the engine takes them, for which `fits` holds.
+        group: the parameter group; its ``params`` are the cells' parameters, in order.
+        state: of the optimizer, where each parameter's slots and step number are looked up, step after step.
         keys: the name there of each slot, and of the step number (``t``) if it is kept.
+        settings: where the group keeps the hyper-parameters.
+        t: the step number, where the tensors keep none themselves.
+
+    Attributes:
+        step: called with the group, its parameters and the optimizer's state, it takes the step and returns
+            True; or it returns False, and nothing has changed.
     """
 
+    step: Callable[[dict[str, Any], list[torch.Tensor], Mapping[Any, Any]], bool]
+
     def __init__(
-        self, graph: Graph, cells: Sequence[Cell], states: Sequence[Mapping[str, torch.Tensor]], keys: Mapping[str, str]
-    ):
+        self, graph: Graph, cells: Sequence[Cell], group: Mapping[str, Any], state: Mapping[Any, Any],
+        keys: Mapping[str, str], settings: Settings, t: int,
+    ):  # fmt: skip
         program = cpu.program(graph, cpu.memory_of(graph, cells[0]))
         (kernel,), (self.function,) = program.kernels, program.functions
-        self.width = len(kernel.columns)
-        self.gradient_column = kernel.columns.index("g") if "g" in kernel.columns else None
-        self.wanted = len(kernel.scalars)
-        self.step_keys = functools.partial(cpu.step_keys, kernel, cells[0]) if kernel.draws else None
-        self.own = [name for name in graph.slots if graph.inputs[name].stage == "host"]
-        self.host = host_function(graph, (*kernel.scalars, *(graph.outputs[name] for name in self.own)))
-        self.dtypes = [cell.g.dtype for cell in cells]
-        self.layouts = [torch.strided] * len(cells)
-        self.places = [(state, key) for key in keys.values() for state in states]
-        self.addresses = self._addresses([cell.p for cell in cells])
-        ends = list(accumulate(cell.p.numel() for cell in cells))
-        self.total, self.count = ends[-1], len(cells)
-        self.ends = (ctypes.c_int64 * len(cells))(*ends)
-        self.table = (ctypes.c_void_p * (len(cells) * self.width))()
-        for k, cell in enumerate(cells):
-            for c, name in enumerate(kernel.columns):
-                if name != "g":
-                    tensor = cell.p if name == "p" else cell.slots[name]
-                    self.table[k * self.width + c] = tensor.data_ptr()
-        self.scalars = (ctypes.c_double * max(1, self.wanted + len(kernel.draws)))()
-        self.numbers = (ctypes.c_double * max(1, len(cells)))(*(k for c in cells for k in cpu.tensor_keys(kernel, c)))
-        shared = ["t", *self.own] if "t" in keys else self.own
-        self.shared = {name: Shared(program, [state[keys[name]] for state in states]) for name in shared}
+        self.alive, self.struct = [], _Struct()
+        params = group["params"]
+        states = [state.get(p, {}) for p in params]
+        places = [(owner, key) for key in keys.values() for owner in states]
+        values = [owner[key] for owner, key in places]
+        self._objects(
+            params=params, states=list(state.values()), owners=[owner for owner, _ in places],
+            keys=[key for _, key in places], values=values, switch_names=settings.switches,
+            switch_values=[group.get(key) for key in settings.switches], amount_names=settings.amounts,
+            strides=[None if p.is_contiguous() else p.stride() for p in params],
+        )  # fmt: skip
+        self._array(_POINTER, places=[p.data_ptr() for p in params], slots=[x.data_ptr() for x in values])
+        on = [bool(group[key]) if key in group else 2 for key in settings.amounts]
+        self._array(_INTEGER, sizes=[p.numel() for p in params], amounts_on=on)
+        self._set(tensors=len(params), known=len(state), kept=len(places))
+        self._set(switches=len(settings.switches), amounts=len(settings.amounts))
 
-    def _addresses(self, params: Sequence[torch.Tensor]) -> list[int]:
-        found = [p.data_ptr() for p in params]
-        found += [state[key].data_ptr() for state, key in self.places]
-        return found
+        shared = [[owner[keys[name]] for owner in states] for name in ("t", *program.own) if name in keys]
+        self._array(_POINTER, numbers=[x.data_ptr() for numbers in shared for x in numbers])
+        self._array(_INTEGER, wide=[numbers[0].dtype is torch.float64 for numbers in shared])
+        where = [settings.numbers[name] for name in graph.signature.numbers]
+        self._objects(hyper_names=[key for key, _, _ in where])
+        self._array(_INTEGER, items=[-1 if item is None else item for _, item, _ in where])
+        self._array(ctypes.c_double, defaults=[plain(default) for _, _, default in where])
+        self.inputs = self._array(ctypes.c_double, inputs=[t, *[0] * len(host_inputs(graph))])
+        room = len(kernel.scalars) + max(len(program.own), len(kernel.draws))
+        self.scalars = self._array(ctypes.c_double, outputs=[0] * room)
+        self._set(shared=len(shared), counts="t" in keys, hypers=len(where), scalars=len(kernel.scalars))
+        self._set(host=_address(program.host), kernel=_address(self.function))
+
+        self.ends = self._array(_INTEGER, ends=list(accumulate(p.numel() for p in params)))
+        found = [{"p": cell.p, "g": cell.g, **cell.slots}[name] for cell in cells for name in kernel.columns]
+        self.table = self._array(_POINTER, table=[x.data_ptr() for x in found])
+        self.numbers = self._array(
+            ctypes.c_double, per_tensor=[key for cell in cells for key in cpu.tensor_keys(kernel, cell)]
+        )
+        self.total, width = self.ends[len(params) - 1], len(kernel.columns)
+        column = kernel.columns.index("g") if "g" in kernel.columns else -1
+        self._set(total=self.total, width=width, column=column)
+        if kernel.draws or self.total >= 2 * cpu.ELEMENTS_PER_THREAD:
+            arguments = (self.function, self.total, len(params), self.ends, self.table, self.scalars, self.numbers)
+            keys_of = functools.partial(cpu.step_keys, kernel, cells[0]) if kernel.draws else None
+            self._object(launch=functools.partial(_launch, keys_of, self.inputs, len(kernel.scalars), arguments))
+        self._object(**{name: getattr(torch.Tensor, name) for name in METHODS}, plain=plain, written=_written)
+        self._object(grad="grad", dtype_name="dtype", tensor=torch.Tensor, dtype=cells[0].g.dtype)
+        self.step = _library().planned(ctypes.addressof(self.struct))
+
+    def _set(self, **fields: int) -> None:
+        for name, value in fields.items():
+            setattr(self.struct, name, value)
+
+    def _array(self, kind: Any, **arrays: Sequence[Any]) -> Any:
+        """Numbers into C arrays; they live as long as the plan."""
+        array = None
+        for name, values in arrays.items():
+            array = (kind * max(1, len(values)))(*values)
+            setattr(self.struct, name, ctypes.addressof(array))
+            self.alive.append(array)
+        return array
+
+    def _objects(self, **arrays: Sequence[Any]) -> None:
+        """Objects into arrays of references; None becomes NULL."""
+        for name, values in arrays.items():
+            array = (ctypes.py_object * max(1, len(values)))()
+            for i, value in enumerate(values):
+                if value is not None:
+                    array[i] = value
+            setattr(self.struct, name, ctypes.addressof(array))
+            self.alive.append(array)
+
+    def _object(self, **fields: Any) -> None:
+        for name, value in fields.items():
+            setattr(self.struct, name, id(value))
+            self.alive.append(value)
 
     @staticmethod
-    def fits(graph: Graph, cells: Sequence[Cell]) -> bool:
-        """Whether a plan can be made of these."""
-        if len(graph.kernels) != 1 or not graph.elementwise or not cells:
+    def fits(graph: Graph, cells: Sequence[Cell], counts: Sequence[Any] = ()) -> bool:
+        """Whether a plan can be made of these, and of the step counts that the tensors keep."""
+        if len(graph.kernels) != 1 or not graph.elementwise or not cells or _library() is None:
             return False
         kinds = {(cell.t, cpu.memory_of(graph, cell)) for cell in cells}
-        numbers = [cell.slots[name] for cell in cells for name in graph.slots if graph.inputs[name].stage == "host"]
-        known = all(x.dtype in (torch.float32, torch.float64) for x in numbers)
+        numbers = [[cell.slots[n] for cell in cells] for n in graph.slots if graph.inputs[n].stage == "host"]
+        known = all(_alike(each) for each in (*numbers, counts))
         return len(kinds) == 1 and known and all(cpu.can_run(graph, cell) for cell in cells)
 
-    def run(
-        self, params: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor], hyper: Mapping[str, Any], t: int
-    ) -> bool:
-        """Take the step, or say that the plan no longer fits.
 
-        Args:
-            params, gradients: one for each cell, in their order.
-            hyper: plain numbers by the rule's own names.
-            t: the step number, where the tensors keep none themselves.
-        """
-        if [g.layout for g in gradients] != self.layouts or [g.dtype for g in gradients] != self.dtypes:
-            return False
-        if not all([g.is_contiguous() for g in gradients]):  # their shapes are torch's care
-            return False
-        if self._addresses(params) != self.addresses or not all([p.is_contiguous() for p in params]):
-            return False
-        known: dict[str, Any] = {"t": t}
-        for name, shared in self.shared.items():
-            known[name] = shared.read()
-            if known[name] is None:
-                return False
-        if "t" in self.shared:
-            known["t"] = int(known["t"]) + 1
-            self.shared["t"].write(known["t"])
-        if self.gradient_column is not None:
-            table, place, width = self.table, self.gradient_column, self.width
-            for g in gradients:
-                table[place] = g.data_ptr()
-                place += width
-        values = self.host(**known, **hyper)
-        self.scalars[: self.wanted] = values[: self.wanted]
-        if self.step_keys:
-            self.scalars[self.wanted :] = self.step_keys(known["t"])
-        for name, value in zip(self.own, values[self.wanted :], strict=True):
-            self.shared[name].write(value)
-        cpu.split(self.function, self.total, self.count, self.ends, self.table, self.scalars, self.numbers)
-        return True
+def _alike(numbers: Sequence[Any]) -> bool:
+    """Whether plan.cpp can read and write these numbers, one for each tensor."""
+    if not all(isinstance(x, torch.Tensor) and x.device.type == "cpu" and x.numel() == 1 for x in numbers):
+        return False
+    return not numbers or {x.dtype for x in numbers} in ({torch.float32}, {torch.float64})
+
+
+def _launch(keys_of: Callable[[int], list[int]] | None, inputs: Any, place: int, arguments: Any) -> None:
+    """A kernel that needs more: this step's random bits, or all of torch's threads, without the GIL."""
+    if keys_of is not None:
+        keys = keys_of(int(inputs[0]))
+        arguments[5][place : place + len(keys)] = keys
+    cpu.split(*arguments)
+
+
+def _address(function: Any) -> int:
+    return ctypes.cast(function, _POINTER).value or 0
+
+
+# What torch.autograd.graph.increment_version calls, after a look at its argument that takes longer than the call.
+_written = getattr(torch._C, "_increment_version", torch.autograd.graph.increment_version)
+
+
+@functools.cache
+def _library() -> Any:
+    """plan.cpp, compiled for this Python; None where that does not work: then every step takes the general way."""
+    try:
+        library = build.load(Path(__file__).with_name("plan.cpp").read_text(), ctypes.PyDLL)
+    except (build.NoCompiler, OSError):
+        return None
+    library.planned.argtypes, library.planned.restype = [ctypes.py_object], ctypes.py_object
+    return library

@@ -1,0 +1,229 @@
+// A planned step: does the plan still fit, where are the gradients, what are the step's scalars; then the kernel.
+//
+// plan.py fills in the struct and keeps alive what it points to. What is used of CPython is declared here, all of it
+// from the interface that stays the same between its versions: no header is needed. The GIL is held throughout.
+#include <stdint.h>
+
+extern "C" {
+typedef struct _object PyObject;
+typedef PyObject* (*Function)(PyObject* self, PyObject* const* args, intptr_t count);
+struct PyMethodDef { const char* name; Function function; int flags; const char* doc; };
+extern PyObject _Py_TrueStruct, _Py_FalseStruct, PyFloat_Type, PyLong_Type;
+PyObject* PyCFunction_NewEx(PyMethodDef*, PyObject* self, PyObject* module);
+PyObject* PyObject_Vectorcall(PyObject* callable, PyObject* const* args, uintptr_t count, PyObject* names);
+PyObject* PyObject_GetAttr(PyObject*, PyObject* name);
+PyObject* PyObject_Type(PyObject*);
+PyObject* PyList_GetItem(PyObject*, intptr_t);
+PyObject* PySequence_GetItem(PyObject*, intptr_t);
+PyObject* PyDict_GetItemWithError(PyObject*, PyObject* key);
+PyObject* PyErr_Occurred(void);
+int PyDict_Next(PyObject*, intptr_t* position, PyObject** key, PyObject** value);
+int PyObject_IsTrue(PyObject*);
+int PyObject_RichCompareBool(PyObject*, PyObject*, int operation);
+intptr_t PyList_Size(PyObject*);
+intptr_t PyDict_Size(PyObject*);
+double PyFloat_AsDouble(PyObject*);
+void* PyLong_AsVoidPtr(PyObject*);
+intptr_t PyLong_AsSsize_t(PyObject*);
+void PyErr_Clear(void);
+void Py_IncRef(PyObject*);
+void Py_DecRef(PyObject*);
+}
+
+typedef PyObject* const* Objects;
+
+struct Plan {
+    // what a step finds as the last one left it
+    int64_t tensors;
+    Objects params;       // what the group holds
+    void* const* places;  // where they lie
+    const int64_t* sizes;
+    Objects strides;      // of a parameter and its gradient; None: contiguous
+    PyObject* dtype;      // of the gradients
+    int64_t known;
+    Objects states;       // of all parameters of the optimizer, in order
+    int64_t kept;
+    Objects owners, keys, values;  // a slot is owners[i][keys[i]]
+    void* const* slots;   // where it lies
+    int64_t switches;
+    Objects switch_names, switch_values;  // of the group; NULL: not there
+    int64_t amounts;
+    Objects amount_names; // a slot is kept if this number is not zero
+    const int64_t* amounts_on;  // 2: not in the group
+    // from the group's settings and the shared numbers to the kernel's scalars
+    int64_t shared;       // step counts (first, if they are kept) and a rule's own numbers, one per tensor, all equal
+    void* const* numbers;
+    const int64_t* wide;  // float64, else float32
+    int64_t counts;       // whether the first of them is t
+    int64_t hypers;
+    Objects hyper_names;
+    const int64_t* items; // which item of a tuple; -1: it is a number
+    const double* defaults;
+    double* inputs;       // t, the rule's own numbers, hyper-parameters
+    double* outputs;      // the kernel's scalars, the rule's own numbers
+    int64_t scalars;
+    void (*host)(const double*, double*);
+    // the call
+    int64_t total;
+    const int64_t* ends;
+    void** table;
+    int64_t width, column;  // of the gradients in the table; -1: not needed
+    void (*kernel)(int64_t, int64_t, int64_t, const int64_t*, void* const*, const double*, const double*, double*);
+    const double* per_tensor;
+    PyObject* launch;     // called instead of the kernel; or NULL
+    // torch's and ours
+    PyObject *grad, *dtype_name, *tensor, *data_ptr, *is_contiguous, *is_neg, *numel, *stride, *plain, *written;
+};
+
+static PyObject* call(PyObject* callable, PyObject* argument) {
+    return PyObject_Vectorcall(callable, &argument, 1, nullptr);
+}
+
+static bool is(PyObject* found, PyObject* wanted) {  // takes the reference over; an error means no
+    if (!found) return PyErr_Clear(), false;
+    Py_DecRef(found);
+    return found == wanted;
+}
+
+static void* address(const Plan& plan, PyObject* tensor) {
+    void* const none = (void*)-1;
+    PyObject* found = call(plan.data_ptr, tensor);
+    if (!found) return PyErr_Clear(), none;
+    void* place = PyLong_AsVoidPtr(found);
+    Py_DecRef(found);
+    return place;
+}
+
+static bool laid_out(const Plan& plan, PyObject* tensor, int64_t k) {
+    if (!plan.strides[k]) return is(call(plan.is_contiguous, tensor), &_Py_TrueStruct);
+    PyObject* found = call(plan.stride, tensor);
+    if (!found) return PyErr_Clear(), false;
+    bool same = PyObject_RichCompareBool(found, plan.strides[k], 2) == 1;  // Py_EQ
+    Py_DecRef(found);
+    return same;
+}
+
+static bool fits(const Plan& plan, PyObject* params, PyObject* states) {
+    if (PyList_Size(params) != plan.tensors || PyDict_Size(states) != plan.known) return PyErr_Clear(), false;
+    intptr_t position = 0;
+    PyObject *key, *value;
+    for (int64_t i = 0; i < plan.known && PyDict_Next(states, &position, &key, &value); ++i)
+        if (value != plan.states[i]) return false;
+    for (int64_t i = 0; i < plan.kept; ++i) {
+        value = PyDict_GetItemWithError(plan.owners[i], plan.keys[i]);
+        if (value != plan.values[i] || address(plan, value) != plan.slots[i]) return PyErr_Clear(), false;
+    }
+    for (int64_t k = 0; k < plan.tensors; ++k) {
+        PyObject* p = PyList_GetItem(params, k);
+        if (p != plan.params[k] || address(plan, p) != plan.places[k] || !laid_out(plan, p, k)) return false;
+        PyObject* g = PyObject_GetAttr(p, plan.grad);
+        if (!g) return PyErr_Clear(), false;
+        void* place = nullptr;
+        bool good = is(PyObject_Type(g), plan.tensor) && is(PyObject_GetAttr(g, plan.dtype_name), plan.dtype) &&
+                    is(call(plan.is_neg, g), &_Py_FalseStruct) && laid_out(plan, g, k);
+        if (good) {
+            PyObject* size = call(plan.numel, g);
+            good = size && PyLong_AsSsize_t(size) == plan.sizes[k];
+            if (size) Py_DecRef(size);
+            place = address(plan, g);  // a layout without an address says no here
+            good = good && place != (void*)-1;
+        }
+        Py_DecRef(g);  // the parameter holds it
+        if (!good) return PyErr_Clear(), false;
+        if (plan.column >= 0) plan.table[k * plan.width + plan.column] = place;
+    }
+    return true;
+}
+
+static bool switched_alike(const Plan& plan, PyObject* group) {
+    for (int64_t i = 0; i < plan.switches; ++i)
+        if (PyDict_GetItemWithError(group, plan.switch_names[i]) != plan.switch_values[i]) return PyErr_Clear(), false;
+    for (int64_t i = 0; i < plan.amounts; ++i) {
+        PyObject* value = PyDict_GetItemWithError(group, plan.amount_names[i]);
+        if ((value ? PyObject_IsTrue(value) : 2) != plan.amounts_on[i]) return PyErr_Clear(), false;
+    }
+    return true;
+}
+
+static double number(const Plan& plan, PyObject* value) {  // on an error, one is set
+    PyObject* type = PyObject_Type(value);
+    Py_DecRef(type);
+    if (type == &PyFloat_Type || type == &PyLong_Type) return PyFloat_AsDouble(value);
+    PyObject* found = call(plan.plain, value);  // a tensor, or numpy's
+    if (!found) return -1;
+    double result = PyFloat_AsDouble(found);
+    Py_DecRef(found);
+    return result;
+}
+
+static bool read_settings(const Plan& plan, PyObject* group) {
+    double* to = plan.inputs + 1 + plan.shared - plan.counts;
+    for (int64_t i = 0; i < plan.hypers; ++i) {
+        PyObject* value = PyDict_GetItemWithError(group, plan.hyper_names[i]);
+        if (value && plan.items[i] >= 0) {
+            PyObject* item = PySequence_GetItem(value, plan.items[i]);
+            to[i] = item ? number(plan, item) : 0;
+            if (item) Py_DecRef(item);
+        } else {
+            to[i] = value ? number(plan, value) : plan.defaults[i];
+        }
+        if (PyErr_Occurred()) return PyErr_Clear(), false;  // the general way says what is wrong
+    }
+    return true;
+}
+
+static double one(const Plan& plan, int64_t i, int64_t k) {
+    void* place = plan.numbers[i * plan.tensors + k];
+    return plan.wide[i] ? *(double*)place : (double)*(float*)place;
+}
+
+static bool read_shared(const Plan& plan) {
+    for (int64_t i = 0; i < plan.shared; ++i) {
+        double first = plan.inputs[i + 1 - plan.counts] = one(plan, i, 0);
+        for (int64_t k = 1; k < plan.tensors; ++k)
+            if (one(plan, i, k) != first) return false;
+    }
+    if (plan.counts) plan.inputs[0] = (double)(int64_t)plan.inputs[0] + 1;
+    return true;
+}
+
+static void write_shared(const Plan& plan) {
+    for (int64_t i = 0; i < plan.shared; ++i) {
+        double value = plan.counts && !i ? plan.inputs[0] : plan.outputs[plan.scalars + i - plan.counts];
+        for (int64_t k = 0; k < plan.tensors; ++k) {
+            void* place = plan.numbers[i * plan.tensors + k];
+            if (plan.wide[i]) *(double*)place = value; else *(float*)place = (float)value;
+        }
+    }
+}
+
+static PyObject* step(PyObject* self, PyObject* const* args, intptr_t) {  // of the group, its parameters, all states
+    const Plan& plan = *(const Plan*)PyLong_AsVoidPtr(self);
+    PyObject *group = args[0], *params = args[1];
+    bool good = switched_alike(plan, group) && fits(plan, params, args[2]) && read_settings(plan, group);
+    if (good && read_shared(plan)) {
+        plan.host(plan.inputs, plan.outputs);
+        write_shared(plan);
+        if (plan.launch) {
+            PyObject* done = PyObject_Vectorcall(plan.launch, nullptr, 0, nullptr);
+            if (!done) return nullptr;
+            Py_DecRef(done);
+        } else {
+            plan.kernel(0, plan.total, plan.tensors, plan.ends, plan.table, plan.outputs, plan.per_tensor, nullptr);
+        }
+        PyObject* written = call(plan.written, params);
+        if (!written) return nullptr;
+        Py_DecRef(written);
+    } else {
+        good = false;
+    }
+    PyObject* answer = good ? &_Py_TrueStruct : &_Py_FalseStruct;
+    Py_IncRef(answer);
+    return answer;
+}
+
+// The step as a Python function: whether it was taken. `plan` is the struct's address as a Python number.
+extern "C" PyObject* planned(PyObject* plan) {
+    static PyMethodDef method = {"step", step, 0x80 /* METH_FASTCALL */, nullptr};
+    return PyCFunction_NewEx(&method, plan, nullptr);
+}
