@@ -20,7 +20,7 @@ import torch
 
 from thalweg.card import Bowl, card_of
 from thalweg.claims import CLAIMS
-from thalweg.engine import batched, build, cpu, eager, foreach
+from thalweg.engine import batched, build, cpu, eager, foreach, stacked
 from thalweg.engine.cell import Cell, start
 from thalweg.engine.trace import trace
 from thalweg.engine.walk import STEPS, beginning, gradients, settings_of, walk
@@ -154,6 +154,11 @@ def engines_agree_with_eager(rule: Rule) -> None:
 
 def member_k_is_its_own_run(rule: Rule) -> None:
     """K settings in one call: each member as if it were alone, to 1e-12 in float64."""
+    for step in (batched.step, stacked.step):
+        _members_are_their_own_runs(rule, step)
+
+
+def _members_are_their_own_runs(rule: Rule, step: Callable[..., Any]) -> None:
     members = 4
     for hyper in settings_of(rule):
         numbers = {
@@ -164,9 +169,9 @@ def member_k_is_its_own_run(rule: Rule) -> None:
         grads = [torch.stack([g * (k + 1) for k in range(members)]) for g in gradients((3, 2))]
         many = {name: torch.tensor(values, dtype=torch.float64) for name, values in numbers.items()}
         slots = batched.starts(rule, p, **many, **flags)
-        stacked: Any = p
+        stack: Any = p
         for t, g in enumerate(grads, 1):
-            stacked, slots = batched.step(rule, stacked, g, slots, t=t, **many, **flags)
+            stack, slots = step(rule, stack, g, slots, t=t, **many, **flags)
         for k in range(members):
             own = {**{name: values[k] for name, values in numbers.items()}, **flags}
             # A slot that only some members need is kept by all of them: give it to the lone run as well.
@@ -174,10 +179,10 @@ def member_k_is_its_own_run(rule: Rule) -> None:
             if set(kept) != set(slots):
                 continue
             alone = walk(rule, own, p[k], [g[k] for g in grads])[-1]
-            for name, a, b in [("p", stacked[k], alone.p), *((n, slots[n][k], alone.slots[n]) for n in slots)]:
+            for name, a, b in [("p", stack[k], alone.p), *((n, slots[n][k], alone.slots[n]) for n in slots)]:
                 expect(
                     _far(a, b) <= 1e-12,
-                    f"member {k} differs from its own run in {name} by {_far(a, b):.1e}, with {own}",
+                    f"member {k} differs from its own run in {name} by {_far(a, b):.1e}, with {own}, {step.__module__}",
                 )
 
 

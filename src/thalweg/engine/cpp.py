@@ -68,18 +68,21 @@ CALLS = {
 }
 
 
-def print_kernels(graph: Graph, memory: Mapping[str, str], real: str) -> tuple[str, list[Layout]]:
+def print_kernels(
+    graph: Graph, memory: Mapping[str, str], real: str, members: bool = False
+) -> tuple[str, list[Layout]]:
     """The C++ of all kernels of a graph.
 
     Args:
         graph: a traced rule without matrix operations.
         memory: how ``p``, ``g`` and all that is kept lie in memory, as named by `Store.memory` and in `MEMORY`.
         real: the type of the arithmetic, ``float`` or ``double``.
+        members: whether the tensors of a call may have settings of their own.
 
     Returns:
         The source text, and for each kernel what its arguments mean.
     """
-    layouts = [lay_out(graph, kernel, f"kernel{i}", memory) for i, kernel in enumerate(graph.kernels)]
+    layouts = [lay_out(graph, kernel, f"kernel{i}", memory, members) for i, kernel in enumerate(graph.kernels)]
     functions = [
         _kernel(layout, kernel.body, memory, real) for layout, kernel in zip(layouts, graph.kernels, strict=True)
     ]

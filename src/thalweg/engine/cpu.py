@@ -29,12 +29,13 @@ ELEMENTS_PER_THREAD = 1 << 17
 
 
 class Program:
-    """The compiled kernels of one graph for one choice of memory types."""
+    """The compiled kernels of one graph for one choice of memory types, for one setting or one per tensor."""
 
-    def __init__(self, graph: Graph, memory: tuple[tuple[str, str], ...]):
+    def __init__(self, graph: Graph, memory: tuple[tuple[str, str], ...], members: bool = False):
         self.graph = graph
         types = dict(memory)
-        self.source, self.kernels = print_kernels(graph, types, "double" if types["p"] == "float64" else "float")
+        real = "double" if types["p"] == "float64" else "float"
+        self.source, self.kernels = print_kernels(graph, types, real, members)
         self.own = tuple(name for name in graph.slots if graph.inputs[name].stage == "host")
         wanted = [*(n for kernel in self.kernels for n in kernel.scalars), *(graph.outputs[name] for name in self.own)]
         self.source += host_source(graph, wanted)
@@ -165,9 +166,9 @@ def split(
 
 
 @functools.lru_cache(maxsize=512)
-def program(graph: Graph, memory: tuple[tuple[str, str], ...]) -> Program:
+def program(graph: Graph, memory: tuple[tuple[str, str], ...], members: bool = False) -> Program:
     """The compiled kernels, kept for the life of the process."""
-    return Program(graph, memory)
+    return Program(graph, memory, members)
 
 
 def has_kernels(graph: Graph) -> bool:

@@ -38,12 +38,15 @@ class Layout:
     compensated: bool
 
 
-def lay_out(graph: Graph, kernel: Kernel, name: str, memory: Mapping[str, str] = MappingProxyType({})) -> Layout:
+def lay_out(
+    graph: Graph, kernel: Kernel, name: str, memory: Mapping[str, str] = MappingProxyType({}), members: bool = False
+) -> Layout:
     """The layout of a kernel without matrix operations.
 
     Args:
         graph, kernel, name: what it computes, and the name of its function.
         memory: how ``p``, ``g`` and all that is kept lie in memory, as `Store.memory` names it.
+        members: whether the tensors of a call may have settings of their own: then all its scalars are numbers.
     """
     reads = {node: place(graph, node) for node in kernel.reads}
     writes = _writes(graph, kernel)
@@ -51,6 +54,8 @@ def lay_out(graph: Graph, kernel: Kernel, name: str, memory: Mapping[str, str] =
     outside = [arg for n in (*kernel.body, *kernel.cuts) for arg in n.args] + [n for _, n in writes]
     scalars = dict.fromkeys(n for n in outside if n.stage == "host" and n.op != "constant")
     numbers = dict.fromkeys(n for n in outside if n.stage == "number")
+    if members:
+        scalars, numbers = {}, {**scalars, **numbers}
     compensated = "p" in columns and COMPENSATION in memory
     if compensated:
         columns[COMPENSATION] = None
