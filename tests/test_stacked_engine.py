@@ -1,5 +1,7 @@
 """K members in one call of the fused kernels: each is a run of its own, by torch's own optimizers."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -47,7 +49,7 @@ def torch_run(cls, settings, params, steps) -> list[torch.Tensor]:
 @pytest.mark.parametrize("name", TORCHES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
 def test_every_member_is_torchs_own_run(name, dtype, tolerance, request):
-    request.addfinalizer(lambda before=torch.get_default_dtype(): torch.set_default_dtype(before))
+    request.addfinalizer(functools.partial(torch.set_default_dtype, torch.get_default_dtype()))
     torch.set_default_dtype(dtype)  # torch keeps NAdam's running product in it
     cls, settings = TORCHES[name]
     params, steps = tensors(dtype)
