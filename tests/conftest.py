@@ -1,7 +1,12 @@
 """Shared by all tests: one thread each (pytest runs them on several processes), and float64 on request."""
 
+import os
+
 import pytest
 import torch
+
+if not torch.cuda.is_available():  # before triton is imported: its interpreter then runs the kernels on the CPU
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 torch.set_num_threads(1)
 torch.sparse.check_sparse_tensor_invariants.enable()  # torch warns, once, of whoever has not decided

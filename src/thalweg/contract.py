@@ -10,6 +10,7 @@ The house's tests run them over every file in rules/; `check` runs them over a r
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from collections.abc import Callable
@@ -20,7 +21,7 @@ import torch
 
 from thalweg.card import Bowl, card_of
 from thalweg.claims import CLAIMS
-from thalweg.engine import batched, build, cpu, eager, foreach, stacked
+from thalweg.engine import batched, build, cpu, eager, foreach, stacked, triton
 from thalweg.engine.cell import Cell, start
 from thalweg.engine.trace import trace
 from thalweg.engine.walk import STEPS, beginning, gradients, settings_of, walk
@@ -28,6 +29,7 @@ from thalweg.optimizer import door_arguments, optimizer
 from thalweg.signature import Rule, is_on, signature_of
 
 MANY = (64,)  # where even a rule that only looks at signs shows every difference
+INTERPRETED = 3  # steps in Triton's interpreter, which takes a hundredth of a second for each
 DTYPES = (torch.float64, torch.float32, torch.bfloat16)
 
 
@@ -128,11 +130,21 @@ def _before_and_after(rule: Rule, hyper: dict[str, Any]) -> tuple[list[Cell], li
 def engines(rule: Rule, hyper: dict[str, Any]) -> dict[str, Any]:
     """The engines beside eager that run this rule on this machine."""
     found: dict[str, Any] = {"foreach": foreach}
-    try:
+    graph = trace(rule, **hyper)
+    with contextlib.suppress(build.NoCompiler):
         build.compiler()
-    except build.NoCompiler:
-        return found
-    return {**found, "cpu": cpu} if cpu.has_kernels(trace(rule, **hyper)) else found
+        if cpu.has_kernels(graph):
+            found["cpu"] = cpu
+    if _device(triton) is not None and triton.has_kernels(graph):
+        found["triton"] = triton
+    return found
+
+
+def _device(engine: Any) -> str | None:
+    """Where an engine's tensors lie on this machine: Triton's kernels need a GPU, or its interpreter."""
+    places = ("cuda", "cpu") if engine is triton else ("cpu",)
+    there = {"cpu": True, "cuda": torch.cuda.is_available()}
+    return next((d for d in places if there[d] and (engine is not triton or triton.runs_on(torch.device(d)))), None)
 
 
 def engines_agree_with_eager(rule: Rule) -> None:
@@ -140,15 +152,19 @@ def engines_agree_with_eager(rule: Rule) -> None:
     for hyper in settings_of(rule):
         for dtype in DTYPES:
             p, grads = beginning((3, 2), dtype), gradients((3, 2), STEPS, dtype)
-            path = walk(rule, hyper, p, grads)[-1]
+            path = walk(rule, hyper, p, grads)
             for engine_name, engine in engines(rule, hyper).items():
-                other = walk(rule, hyper, p, grads, engine)[-1]
-                pairs = [("p", path.p, other.p), *((n, path.slots[n], other.slots[n]) for n in path.slots)]
+                device = _device(engine)
+                steps = INTERPRETED if (engine, device) == (triton, "cpu") else STEPS
+                other = walk(rule, hyper, p.to(device), [g.to(device) for g in grads[:steps]], engine)[-1]
+                same = path[steps - 1]
+                pairs = [("p", same.p, other.p), *((n, same.slots[n], other.slots[n]) for n in same.slots)]
                 for name, a, b in pairs:
                     tolerance = 8 * STEPS * torch.finfo(dtype).eps
+                    far = _far(b.cpu(), a)
                     expect(
-                        _far(b, a) <= tolerance,
-                        f"{engine_name} differs from eager in {name} by {_far(b, a):.1e}, {dtype}, with {hyper}",
+                        far <= tolerance,
+                        f"{engine_name} differs from eager in {name} by {far:.1e}, {dtype}, with {hyper}",
                     )
 
 

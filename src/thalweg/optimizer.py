@@ -18,7 +18,7 @@ from thalweg.arguments import HINTS, Arguments, check_store, check_tensors, door
 from thalweg.card import Card, card_of
 from thalweg.engine import cpu, eager, foreach
 from thalweg.engine.cell import Cell, start
-from thalweg.engine.choice import chosen, kernels_can_be_built
+from thalweg.engine.choice import chosen, in_place
 from thalweg.engine.plan import Plan
 from thalweg.engine.store import COMPENSATION, Store
 from thalweg.engine.trace import trace
@@ -40,7 +40,7 @@ class Optimizer(torch.optim.Optimizer):
         formula: the rule as it stands in its file.
         rule: the formula as it runs: with ``weight_decay`` in front, unless it has its own.
         card: what is known about it, or None.
-        engine: what runs it: "auto" (compiled kernels where they fit, else the reference), "eager" or "cpu".
+        engine: what runs it: "auto" (compiled kernels where they fit, else the reference), "eager", "cpu" or "triton".
         store: how state and narrow parameters are kept between steps; by default as torch does.
     """
 
@@ -157,12 +157,14 @@ class Optimizer(torch.optim.Optimizer):
         first = sum(len(earlier["params"]) for earlier in self.param_groups[:index])
         places = [first + i for i, p in enumerate(group["params"]) if p.grad is not None]
         taken = [self._take(p, i, group, hyper, kept) for p, i in zip(params, places, strict=True)]
-        compiled = self.engine != "eager" and not group.get("differentiable") and kernels_can_be_built(self.engine)
-        fused = {i for i, (cell, _) in enumerate(taken) if compiled and cpu.can_run(graph, cell)}
-        if graph.model_wide and len(fused) < len(taken):
-            fused = set()
+        engine = "eager" if group.get("differentiable") else self.engine
+        ways: list[Any] = [in_place(engine, graph, cell) for cell, _ in taken]
+        if graph.model_wide and len(set(ways)) > 1:
+            ways = [None] * len(taken)
+        fused = {i for i, way in enumerate(ways) if way}
         if fused:  # in place: what is left to do is putting the rows of sparse gradients back
-            cpu.update(self.rule, [taken[i][0] for i in fused], hyper)
+            for way in {ways[i]: None for i in fused}:
+                way.update(self.rule, [cell for (cell, _), its in zip(taken, ways, strict=True) if its is way], hyper)
             torch.autograd.graph.increment_version([params[i] for i in fused])
         rest = [i for i in range(len(taken)) if i not in fused]
         engine = foreach if graph.model_wide or group.get("foreach") else eager
@@ -170,7 +172,7 @@ class Optimizer(torch.optim.Optimizer):
         results |= {i: (cell.p, cell.slots) for i, (cell, rows) in enumerate(taken) if i in fused and rows is not None}
         for i, (new_p, new_slots) in results.items():
             self._put(params[i], group, taken[i][1], new_p, new_slots)
-        if len(fused) == len(group["params"]) and not results:
+        if ways == [cpu] * len(group["params"]) and not results:
             self._plan(index, group, [cell for cell, _ in taken], hyper)
 
     def _plan(self, index: int, group: dict[str, Any], cells: list[Cell], hyper: dict[str, Any]) -> None:

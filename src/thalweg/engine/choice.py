@@ -5,11 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import warnings
+from types import ModuleType
 
-from thalweg.engine import build
+from thalweg.engine import build, cpu, triton
+from thalweg.engine.cell import Cell
+from thalweg.engine.graph import Graph
+from thalweg.extras import require
 from thalweg.signature import check_flag
 
-ENGINES = ("auto", "eager", "cpu")
+ENGINES = ("auto", "eager", "cpu", "triton")
 
 
 def chosen(engine: str) -> str:
@@ -20,7 +24,19 @@ def chosen(engine: str) -> str:
         check_flag("THALWEG_ENGINE", engine, ENGINES)
     if engine == "cpu":
         build.compiler()
+    if engine == "triton":
+        require("triton", "triton")
     return engine
+
+
+def in_place(engine: str, graph: Graph, cell: Cell) -> ModuleType | None:
+    """The engine whose kernels update this cell in place, or None: the rule itself has to be called."""
+    device = cell.p.device.type
+    if engine == "triton" or (engine == "auto" and device == "cuda"):
+        return triton if triton.can_run(graph, cell) else None
+    if engine in ("auto", "cpu") and device == "cpu" and kernels_can_be_built(engine):
+        return cpu if cpu.can_run(graph, cell) else None
+    return None
 
 
 @functools.cache
