@@ -10,12 +10,16 @@ import torch
 
 import thalweg as tw
 from thalweg import rules
-from thalweg.engine import build, cpu, eager
+from thalweg.engine import build, cpu, eager, triton
 from thalweg.engine.cell import Cell
 from thalweg.engine.store import draws, key
 from thalweg.signature import Slot
 
 ENGINES = {"eager": {"engine": "eager"}, "foreach": {"engine": "eager", "foreach": True}, "cpu": {"engine": "cpu"}}
+KERNELS = [cpu]
+if triton.runs_on(torch.device("cpu")):
+    ENGINES["triton"] = {"engine": "triton"}
+    KERNELS.append(triton)
 HALF = tw.Store(state=torch.bfloat16, rounding="stochastic")
 WHOLE = tw.Store(state=torch.bfloat16, rounding="stochastic", kahan=True, seed=5)
 SHAPES = ((33,), (4, 5), ())
@@ -130,8 +134,9 @@ def test_eager_and_kernels_write_the_same_bits():
     bits = torch.randint(-(2**31), 2**31, (20_000,), generator=generator).to(torch.int32)
     values = bits.view(torch.float32)  # every kind of float32: subnormals, infinities, NaN
     for t, tensor in ((1, 0), (7, 3)):
-        a, b = (written(values, t, WHOLE, tensor, how).float() for how in (eager, cpu))
-        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+        a, *others = (written(values, t, WHOLE, tensor, how).float() for how in (eager, *KERNELS))
+        for b in others:
+            torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
     assert not torch.equal(written(values, 1, WHOLE, 0)[:99].float(), written(values, 2, WHOLE, 0)[:99].float())
 
 
@@ -157,6 +162,8 @@ def test_a_running_average_that_stalls_in_bfloat16_moves_by_chance():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_small_steps_that_narrow_parameters_lose_are_kept(engine, dtype):
+    if engine.get("engine") == "triton":
+        pytest.skip("its interpreter would take a minute for these steps")
     steps, lr = 4000, 1e-4
     p, q = (torch.nn.Parameter(torch.ones(3, dtype=dtype)) for _ in range(2))
     kept, lost = tw.SGD([p], lr=lr, store=tw.Store(kahan=True), **engine), tw.SGD([q], lr=lr, **engine)
@@ -236,9 +243,10 @@ def test_the_engines_agree_to_a_rounding(name, dtype):
         walks[engine] += [value.double() for p in params for value in optimizer.state[p].values()]
     assert same(walks["eager"], walks["foreach"])
     elementwise = tw.trace(rules.named(name.lower())).elementwise  # a norm's last place moves every element
-    for a, b in zip(walks["eager"], walks["cpu"], strict=True):
-        assert (a - b).abs().max() <= 2 * torch.finfo(torch.bfloat16).eps * a.abs().max()
-        assert not elementwise or (a != b).double().mean() <= 0.1
+    for kernels in {"cpu", "triton"} & walks.keys():
+        for a, b in zip(walks["eager"], walks[kernels], strict=True):
+            assert (a - b).abs().max() <= 2 * torch.finfo(torch.bfloat16).eps * a.abs().max()
+            assert not elementwise or (a != b).double().mean() <= 0.1
 
 
 def test_threads_do_not_change_the_draws():
