@@ -36,7 +36,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "street": ("cli", "__main__", "playground"),
 }
 HEIGHT = {floor: height for height, floor in enumerate(FLOORS)}
-CORE = {"torch", "numpy", PACKAGE}  # what a bare installation has, besides Python itself
+CORE = {"torch", "numpy", "platformdirs", PACKAGE}  # what a bare installation has, besides Python itself
 # Loops that are closed by an import inside a function, on purpose: (importer, imported) and why.
 KNOWN_LOOPS: dict[tuple[str, str], str] = {
     ("engine.graph", "engine.readable"): "print(graph) calls its printer, which needs the graph's words",
@@ -165,7 +165,7 @@ def _extra(one: Import) -> str | None:
         return None
     return (
         f"{_shown(one.importer)} ({here}) imports {one.imported} as it loads: below the lab there is only "
-        "torch and numpy."
+        "torch, numpy and platformdirs."
     )
 
 

@@ -251,7 +251,6 @@ UNFIT = {
     "no gradient": other_gradient(lambda g: None),
     "strided gradient": other_gradient(lambda g: g.t().contiguous().t()),
     "sparse gradient": other_gradient(lambda g: g.to_sparse()),
-    "negated view": other_gradient(torch._neg_view),
     "subclass": other_gradient(lambda g: torch.nn.Parameter(g)),
     "smaller gradient": smaller,
     "double gradient": double,
@@ -282,6 +281,20 @@ def test_a_plan_that_does_not_fit_says_no_and_changes_nothing(change):
     before = [x.clone() for x in tensors]
     assert plan.step(group, group["params"], state) is False
     assert all(torch.equal(a, b) for a, b in zip(before, tensors, strict=True))
+
+
+def test_a_gradient_whose_sign_is_still_to_come_is_resolved():
+    """Autograd may give a conjugate's imaginary part: a view with a negative bit, contiguous if it is one number."""
+    import thalweg as tw
+
+    p = torch.nn.Parameter(torch.zeros(1))
+    optimizer = tw.SGD([p], lr=1.0, engine="cpu")
+    for t in range(6):
+        p.grad = torch.view_as_complex(torch.tensor([0.0, -1.0])).conj().imag.reshape(1) if t % 2 else torch.ones(1)
+        assert p.grad.is_neg() == bool(t % 2)
+        assert p.grad.item() == 1.0
+        optimizer.step()
+        assert p.item() == -1.0 - t
 
 
 def test_a_plan_reads_the_settings_anew():
@@ -360,10 +373,19 @@ def test_a_library_is_compiled_once_and_shared(tmp_path, monkeypatch):
 def test_processes_that_start_at_once_all_get_whole_libraries(tmp_path):
     code = "from thalweg.engine import build\nprint(build.load('extern \"C\" int answer() { return 42; }').answer())"
     env = {**os.environ, "THALWEG_CACHE": str(tmp_path / "kernels")}
-    running = [subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE) for _ in range(4)]
-    assert [p.communicate(timeout=120)[0].strip() for p in running] == [b"42"] * 4
+    running = [subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE) for _ in range(10)]
+    assert [p.communicate(timeout=300)[0].strip() for p in running] == [b"42"] * 10
     assert len(list((tmp_path / "kernels").glob("*.so"))) == 1
     assert not [f for f in (tmp_path / "kernels").iterdir() if f.is_dir()]
+
+
+def test_the_cache_is_where_the_system_keeps_a_users_cache(tmp_path, monkeypatch):
+    monkeypatch.delenv("THALWEG_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = build.cache_folder()
+    if sys.platform == "linux":
+        assert folder == tmp_path / "thalweg"
+    assert folder.stat().st_mode & 0o077 == 0
 
 
 def test_a_folder_that_others_can_write_is_refused(tmp_path, monkeypatch):

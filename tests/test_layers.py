@@ -129,13 +129,13 @@ def test_a_sound_tree_has_no_offence(tmp_path):
         pytest.param(
             {"engine/cell.py": "from rich import print\n"},
             "thalweg/engine/cell.py:1: thalweg.engine.cell (machinery) imports rich as it loads: "
-            "below the lab there is only torch and numpy.",
+            "below the lab there is only torch, numpy and platformdirs.",
             id="an extra below the lab",
         ),
         pytest.param(
             {"optimizer.py": "stats = require('scipy.stats')\n"},
             "thalweg/optimizer.py:1: thalweg.optimizer (doors) imports scipy as it loads: "
-            "below the lab there is only torch and numpy.",
+            "below the lab there is only torch, numpy and platformdirs.",
             id="an extra below the lab, by require",
         ),
         pytest.param(

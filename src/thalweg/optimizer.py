@@ -228,7 +228,7 @@ class Optimizer(torch.optim.Optimizer):
             rows, g = tuple(g.indices()), g.values()
         elif g.layout is not torch.strided:
             raise ValueError(f"the gradient's layout is {g.layout}; it must be dense or sparse_coo.")
-        g = (-g if group.get("maximize") else g).resolve_conj()
+        g = (-g if group.get("maximize") else g).resolve_conj().resolve_neg()  # kernels read memory as it lies
         fresh = p not in self.state
         state = self._prepare(p, hyper, kept)
         if "step" in state:

@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import platformdirs
+
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-shared", "-fPIC")
 if sys.platform == "darwin":
     FLAGS += ("-undefined", "dynamic_lookup")  # what plan.cpp calls is in the running Python
@@ -60,7 +62,7 @@ def cache_folder() -> Path:
         PermissionError: somebody else could write there.
     """
     given = os.environ.get("THALWEG_CACHE")
-    folder = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thalweg"
+    folder = Path(given) if given else platformdirs.user_cache_path("thalweg", appauthor=False)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if hasattr(os, "getuid"):
         facts = folder.stat()

@@ -1,7 +1,8 @@
 // A planned step: does the plan still fit, where are the gradients, what are the step's scalars; then the kernel.
 //
-// plan.py fills in the struct and keeps alive what it points to. What is used of CPython is declared here, all of it
-// from the interface that stays the same between its versions: no header is needed. The GIL is held throughout.
+// plan.py fills in the struct and keeps alive what it points to. What is used of CPython and of DLPack, by which torch
+// says where a tensor lies, is declared here: interfaces that stay the same between versions, so that no header is
+// needed. The GIL is held throughout.
 #include <stdint.h>
 
 extern "C" {
@@ -19,16 +20,29 @@ PyObject* PyDict_GetItemWithError(PyObject*, PyObject* key);
 PyObject* PyErr_Occurred(void);
 int PyDict_Next(PyObject*, intptr_t* position, PyObject** key, PyObject** value);
 int PyObject_IsTrue(PyObject*);
-int PyObject_RichCompareBool(PyObject*, PyObject*, int operation);
 intptr_t PyList_Size(PyObject*);
 intptr_t PyDict_Size(PyObject*);
 double PyFloat_AsDouble(PyObject*);
 void* PyLong_AsVoidPtr(PyObject*);
-intptr_t PyLong_AsSsize_t(PyObject*);
 void PyErr_Clear(void);
 void Py_IncRef(PyObject*);
 void Py_DecRef(PyObject*);
 }
+
+struct Tensor {  // DLTensor
+    void* data;
+    int32_t device, device_index, dimensions;
+    uint8_t kind, bits;
+    uint16_t lanes;
+    const int64_t *shape, *strides;
+    uint64_t offset;
+};
+struct Exchange {  // DLPackExchangeAPI
+    uint32_t major, minor;
+    void* before;
+    void *allocate, *from_python, *to_python;
+    int (*look)(PyObject*, Tensor*);
+};
 
 typedef PyObject* const* Objects;
 
@@ -37,9 +51,10 @@ struct Plan {
     int64_t tensors;
     Objects params;       // what the group holds
     void* const* places;  // where they lie
-    const int64_t* sizes;
-    Objects strides;      // of a parameter and its gradient; None: contiguous
-    PyObject* dtype;      // of the gradients
+    const int64_t* dimensions;
+    const int64_t* const* shapes;   // of a parameter and of its gradient
+    const int64_t* const* strides;  // likewise
+    int64_t kind, bits;   // the gradients' dtype
     int64_t known;
     Objects states;       // of all parameters of the optimizer, in order
     int64_t kept;
@@ -72,7 +87,8 @@ struct Plan {
     const double* per_tensor;
     PyObject* launch;     // called instead of the kernel; or NULL
     // torch's and ours
-    PyObject *grad, *dtype_name, *tensor, *data_ptr, *is_contiguous, *is_neg, *numel, *stride, *plain, *written;
+    const Exchange* torch;
+    PyObject *grad, *tensor, *is_neg, *plain, *written;
 };
 
 static PyObject* call(PyObject* callable, PyObject* argument) {
@@ -85,22 +101,25 @@ static bool is(PyObject* found, PyObject* wanted) {  // takes the reference over
     return found == wanted;
 }
 
-static void* address(const Plan& plan, PyObject* tensor) {
-    void* const none = (void*)-1;
-    PyObject* found = call(plan.data_ptr, tensor);
-    if (!found) return PyErr_Clear(), none;
-    void* place = PyLong_AsVoidPtr(found);
-    Py_DecRef(found);
-    return place;
+static bool look(const Plan& plan, PyObject* tensor, Tensor& found) {  // what does not lie in memory says no
+    if (plan.torch->look(tensor, &found)) return PyErr_Clear(), false;
+    found.data = (char*)found.data + found.offset;
+    return true;
 }
 
-static bool laid_out(const Plan& plan, PyObject* tensor, int64_t k) {
-    if (!plan.strides[k]) return is(call(plan.is_contiguous, tensor), &_Py_TrueStruct);
-    PyObject* found = call(plan.stride, tensor);
-    if (!found) return PyErr_Clear(), false;
-    bool same = PyObject_RichCompareBool(found, plan.strides[k], 2) == 1;  // Py_EQ
-    Py_DecRef(found);
+static bool laid_out(const Plan& plan, const Tensor& found, int64_t k) {
+    bool same = found.dimensions == plan.dimensions[k];
+    for (int32_t d = 0; same && d < found.dimensions; ++d) {
+        int64_t size = plan.shapes[k][d];
+        same = found.shape[d] == size && (size == 1 || (found.strides && found.strides[d] == plan.strides[k][d]));
+    }
     return same;
+}
+
+static bool is_plain(const Plan& plan, PyObject* g, const Tensor& found) {  // not a view that changes the sign
+    for (int32_t d = 0; d < found.dimensions; ++d)
+        if (found.shape[d] != 1) return true;  // such a view of more than one element has strides
+    return is(call(plan.is_neg, g), &_Py_FalseStruct);
 }
 
 static bool fits(const Plan& plan, PyObject* params, PyObject* states) {
@@ -109,28 +128,23 @@ static bool fits(const Plan& plan, PyObject* params, PyObject* states) {
     PyObject *key, *value;
     for (int64_t i = 0; i < plan.known && PyDict_Next(states, &position, &key, &value); ++i)
         if (value != plan.states[i]) return false;
+    Tensor found;
     for (int64_t i = 0; i < plan.kept; ++i) {
         value = PyDict_GetItemWithError(plan.owners[i], plan.keys[i]);
-        if (value != plan.values[i] || address(plan, value) != plan.slots[i]) return PyErr_Clear(), false;
+        if (value != plan.values[i]) return PyErr_Clear(), false;
+        if (!look(plan, value, found) || found.data != plan.slots[i]) return false;
     }
     for (int64_t k = 0; k < plan.tensors; ++k) {
         PyObject* p = PyList_GetItem(params, k);
-        if (p != plan.params[k] || address(plan, p) != plan.places[k] || !laid_out(plan, p, k)) return false;
+        if (p != plan.params[k]) return false;
+        if (!look(plan, p, found) || found.data != plan.places[k] || !laid_out(plan, found, k)) return false;
         PyObject* g = PyObject_GetAttr(p, plan.grad);
-        if (!g) return PyErr_Clear(), false;
-        void* place = nullptr;
-        bool good = is(PyObject_Type(g), plan.tensor) && is(PyObject_GetAttr(g, plan.dtype_name), plan.dtype) &&
-                    is(call(plan.is_neg, g), &_Py_FalseStruct) && laid_out(plan, g, k);
-        if (good) {
-            PyObject* size = call(plan.numel, g);
-            good = size && PyLong_AsSsize_t(size) == plan.sizes[k];
-            if (size) Py_DecRef(size);
-            place = address(plan, g);  // a layout without an address says no here
-            good = good && place != (void*)-1;
-        }
-        Py_DecRef(g);  // the parameter holds it
-        if (!good) return PyErr_Clear(), false;
-        if (plan.column >= 0) plan.table[k * plan.width + plan.column] = place;
+        bool good = g && is(PyObject_Type(g), plan.tensor) && look(plan, g, found) && laid_out(plan, found, k) &&
+                    found.kind == plan.kind && found.bits == plan.bits && found.device == 1 && is_plain(plan, g, found);
+        if (!good) PyErr_Clear();
+        if (g) Py_DecRef(g);  // the parameter holds it
+        if (!good) return false;
+        if (plan.column >= 0) plan.table[k * plan.width + plan.column] = found.data;
     }
     return true;
 }

@@ -25,16 +25,14 @@ from thalweg.engine.host import host_inputs
 _POINTER, _INTEGER = ctypes.c_void_p, ctypes.c_int64
 
 
-METHODS = ("data_ptr", "is_contiguous", "is_neg", "numel", "stride")  # of a tensor
 FIELDS = (
-    "tensors", "params", "places", "sizes", "strides", "dtype", "known", "states",
+    "tensors", "params", "places", "dimensions", "shapes", "strides", "kind", "bits", "known", "states",
     "kept", "owners", "keys", "values", "slots",
     "switches", "switch_names", "switch_values", "amounts", "amount_names", "amounts_on",
     "shared", "numbers", "wide", "counts", "hypers", "hyper_names", "items", "defaults",
     "inputs", "outputs", "scalars", "host",
     "total", "ends", "table", "width", "column", "kernel", "per_tensor", "launch",
-    "grad", "dtype_name", "tensor", *METHODS,
-    "plain", "written",
+    "torch", "grad", "tensor", "is_neg", "plain", "written",
 )  # fmt: skip
 
 
@@ -93,11 +91,13 @@ class Plan:
             params=params, states=list(state.values()), owners=[owner for owner, _ in places],
             keys=[key for _, key in places], values=values, switch_names=settings.switches,
             switch_values=[group.get(key) for key in settings.switches], amount_names=settings.amounts,
-            strides=[None if p.is_contiguous() else p.stride() for p in params],
         )  # fmt: skip
         self._array(_POINTER, places=[p.data_ptr() for p in params], slots=[x.data_ptr() for x in values])
         on = [bool(group[key]) if key in group else 2 for key in settings.amounts]
-        self._array(_INTEGER, sizes=[p.numel() for p in params], amounts_on=on)
+        self._array(_INTEGER, dimensions=[p.ndim for p in params], amounts_on=on)
+        self._arrays(shapes=[p.shape for p in params], strides=[p.stride() for p in params])
+        kind, bits = _DLPACK[cells[0].g.dtype]
+        self._set(kind=kind, bits=bits, torch=_exchange())
         self._set(tensors=len(params), known=len(state), kept=len(places))
         self._set(switches=len(settings.switches), amounts=len(settings.amounts))
 
@@ -127,8 +127,7 @@ class Plan:
             arguments = (self.function, self.total, len(params), self.ends, self.table, self.scalars, self.numbers)
             keys_of = functools.partial(cpu.step_keys, kernel, cells[0]) if kernel.draws else None
             self._object(launch=functools.partial(_launch, keys_of, self.inputs, len(kernel.scalars), arguments))
-        self._object(**{name: getattr(torch.Tensor, name) for name in METHODS}, plain=plain, written=_written)
-        self._object(grad="grad", dtype_name="dtype", tensor=torch.Tensor, dtype=cells[0].g.dtype)
+        self._object(grad="grad", tensor=torch.Tensor, is_neg=torch.Tensor.is_neg, plain=plain, written=_written)
         self.step = _library().planned(ctypes.addressof(self.struct))
 
     def _set(self, **fields: int) -> None:
@@ -143,6 +142,13 @@ class Plan:
             setattr(self.struct, name, ctypes.addressof(array))
             self.alive.append(array)
         return array
+
+    def _arrays(self, **lists: Sequence[Sequence[int]]) -> None:
+        """Lists of numbers into C arrays of arrays."""
+        for name, rows in lists.items():
+            inner = [(_INTEGER * max(1, len(row)))(*row) for row in rows]
+            self.alive += inner
+            self._array(_POINTER, **{name: [ctypes.addressof(row) for row in inner]})
 
     def _objects(self, **arrays: Sequence[Any]) -> None:
         """Objects into arrays of references; None becomes NULL."""
@@ -193,9 +199,26 @@ def _address(function: Any) -> int:
 _written = getattr(torch._C, "_increment_version", torch.autograd.graph.increment_version)
 
 
+_DLPACK = {torch.float64: (2, 64), torch.float32: (2, 32), torch.float16: (2, 16), torch.bfloat16: (4, 16)}
+
+
+@functools.cache
+def _exchange() -> int:
+    """The address of torch's functions for DLPack, major version 1; 0 before torch 2.10, which has none."""
+    capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+    if capsule is None:
+        return 0
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.argtypes, pointer.restype = [ctypes.py_object, ctypes.c_char_p], _POINTER
+    address = pointer(capsule, b"dlpack_exchange_api") or 0
+    return address if ctypes.c_uint32.from_address(address).value == 1 else 0
+
+
 @functools.cache
 def _library() -> Any:
     """plan.cpp, compiled for this Python; None where that does not work: then every step takes the general way."""
+    if not _exchange():
+        return None
     try:
         library = build.load(Path(__file__).with_name("plan.cpp").read_text(), ctypes.PyDLL)
     except (build.NoCompiler, OSError):
