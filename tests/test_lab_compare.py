@@ -122,14 +122,16 @@ def test_a_task_and_a_rule_given_as_objects_are_saved_beside_the_winner(tmp_path
 
     result = compare(toy_task.task, "sgd", rules=[own], **SMALL)
     result.data["winner"] |= {  # whichever won: the test is about the rule
-        k: v for k, v in next(r for r in result.runs if r["optimizer"] == "own" and r["final"]).items() if k in SAVED
+        k: v
+        for k, v in next(r for r in result.runs if r["optimizer"] == "own" and r["final"] and not r["pruned"]).items()
+        if k in SAVED
     } | {"class": "own"}
     folder = result.save(tmp_path)
     assert {"task.pkl", "rule.pkl"} <= {p.name for p in folder.iterdir()}
     assert run_winner(folder) == repr(result.winner["final"])
 
 
-SAVED = ("optimizer", "hyper_parameters", "seed", "final", "data")
+SAVED = ("optimizer", "hyper_parameters", "seed", "final", "data", "steps")
 
 
 def test_a_rule_of_the_users_by_its_path(tmp_path):
@@ -139,7 +141,7 @@ def test_a_rule_of_the_users_by_its_path(tmp_path):
     assert list(result.data["optimizers"]) == ["sgd", "steady"]
     finals = [r["final"] for r in result.runs if r["optimizer"] == "steady"]
     assert sum(f is not None for f in finals) >= 3
-    run = next(r for r in result.runs if r["optimizer"] == "steady" and r["final"] is not None)
+    run = next(r for r in result.runs if r["optimizer"] == "steady" and r["final"] and not r["pruned"])
     result.data["winner"] = {"class": "steady", **{k: run[k] for k in SAVED}}
     assert run_winner(result.save(tmp_path / "out")) == repr(run["final"])
 
@@ -237,9 +239,13 @@ def test_events_tell_the_whole_story():
     planned, *others = events
     assert isinstance(planned, Planned)
     assert planned.seconds[0] > 0
-    assert planned.runs[0] <= len(result.runs) <= planned.runs[1]
+    spent = sum(own["total_steps"] for own in result.data["budget"]["ledger"].values()) / result.data["task"]["steps"]
+    assert planned.work[0] - 0.3 <= spent <= planned.work[1] + 0.3  # rungs are whole steps
     assert [e.trial for e in others if isinstance(e, Started)] == [e.trial for e in others if isinstance(e, Finished)]
-    assert sum(e.runs for e in others if isinstance(e, Stage)) == len(result.runs)
+    legs = sum(e.runs for e in others if isinstance(e, Stage))
+    assert legs == len(result.runs) + sum(
+        1 for e in others if isinstance(e, Started) and e.trial.until is not None
+    ) - sum(r["pruned"] for r in result.runs)
 
 
 def test_the_library_prints_nothing_and_leaves_threads_alone(capfd):

@@ -10,7 +10,8 @@ import pytest
 from thalweg.card import Log, OneMinusLog
 from thalweg.lab import budget as budgets
 from thalweg.lab.budget import Budget
-from thalweg.lab.protocol import Findings, Plan, protocol
+from thalweg.lab.plan import Findings, Plan
+from thalweg.lab.protocol import protocol
 from thalweg.lab.space import SEQUENCE_SEED, Space, dimensions, points
 from thalweg.lab.train import Point, Run
 
@@ -50,23 +51,23 @@ def valley(trial, best=0.01, floor=1.0, spread=0.1):
 
 def test_stages_come_in_order_and_everyone_gets_the_same():
     stages, findings = played(plan(), valley)
-    assert [stage[0].phase for stage in stages] == ["default", "search", "noise", "choice", "confirmation"]
+    assert [stage[0].phase for stage in stages] == ["default", "noise", "search", "search", "choice", "confirmation"]
     ledger = budgets.ledger("abc", findings.done)
     assert {name: own["search_runs"] for name, own in ledger.items()} == dict.fromkeys("abc", 10)
-    assert {own["search_steps"] for own in ledger.values()} == {1000}
-    assert sum(own["total_steps"] for own in ledger.values()) == 100 * len(findings.done)
-    least, most = findings_limits = budgets.PRESETS["quick"].runs(3)
-    assert least <= len(findings.done) <= most, findings_limits
+    steps = {own["search_steps"] for own in ledger.values()}
+    assert steps == {100 + 9 * 34 + 3 * 66}  # a third of nine goes on from a third of the way
+    least, most = limits = budgets.PRESETS["quick"].work(3)
+    assert least - 0.5 <= sum(own["total_steps"] for own in ledger.values()) / 100 <= most + 0.5, limits
 
 
 def test_all_search_the_same_points_at_the_same_seed():
     stages, _ = played(plan(), valley)
     tried = collections.defaultdict(list)
-    for trial in stages[1]:
+    for trial in stages[2]:
         tried[trial.optimizer].append((trial.hyper, trial.seed, trial.steps))
     assert tried["a"] == tried["b"] == tried["c"]
     assert [dict(h)["lr"] for h, *_ in tried["a"]] == [RANGES["lr"].at(u[0]) for u in points(9)]
-    assert {t.optimizer for t in stages[1][:3]} == set("abc")  # point by point, so that a stop is fair
+    assert {t.optimizer for t in stages[2][:3]} == set("abc")  # point by point, so that a stop is fair
 
 
 def test_points_are_one_sequence_that_covers_the_range():
@@ -80,7 +81,7 @@ def test_points_are_one_sequence_that_covers_the_range():
 @pytest.mark.parametrize(("preset", "opened"), [("quick", 1), ("standard", 3), ("thorough", 3)])
 def test_more_points_open_more_dimensions(preset, opened):
     stages, _ = played(plan("ab", preset), valley)
-    assert {len(trial.hyper) for trial in stages[1]} == {opened}
+    assert {len(trial.hyper) for trial in stages[2]} == {opened}
     assert {trial.hyper for trial in stages[0]} == {(("lr", 1e-3),)}
 
 

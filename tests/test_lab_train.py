@@ -13,8 +13,8 @@ import toy_task
 from thalweg import schedule
 from thalweg.lab.candidates import candidates
 from thalweg.lab.cost import cost_of
+from thalweg.lab.plan import Trial
 from thalweg.lab.pool import Trainer
-from thalweg.lab.protocol import Trial
 from thalweg.lab.states import States
 from thalweg.lab.task import Task
 from thalweg.lab.train import Training, curve_steps, train

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from thalweg.lab.space import dimensions
 from thalweg.signature import did_you_mean
 
 if TYPE_CHECKING:
-    from thalweg.lab.protocol import Trial
+    from thalweg.lab.plan import Trial
     from thalweg.lab.train import Run
 
 ALPHA = 0.05
@@ -18,10 +19,16 @@ ALPHA = 0.05
 SPENDING = {1: (0.05,), 2: (0.02, 0.03), 3: (0.01, 0.02, 0.02)}
 EDGE_RUNS = 2  # for every optimizer, once one of them has its best lr at an edge
 NOISE_SEEDS = 3
+ETA = 3  # of the runs at a rung, one in so many goes on
+RUNGS = 2  # at a ninth and at a third of the horizon
+LEAST_KEPT = 2  # so many always go on, so that there are 3 full runs with the one at the defaults
+MODEL_FROM = 25  # points, from which on the last third of them may be placed by a model
+MODEL_ROUNDS = 3
 CHOICE_CONFIGURATIONS = 2
 CHOICE_SEEDS = 2
 COUNTED: tuple[str, ...] = (  # in the ledger
     *(f"{kind}_runs" for kind in ("search", "noise", "choice", "confirmation")),
+    "full_search_runs",
     "search_steps",
     "total_steps",
 )
@@ -36,12 +43,17 @@ class Budget:
         points: quasi-random points per optimizer, besides the run at its defaults.
         promoted: at most so many optimizers are confirmed.
         looks: numbers of confirmation seeds after which the decision is tried.
+        rungs: how often runs are pruned on the way: 2 is at a ninth and a third of the horizon, 1 at a third,
+            0 never.
+        model: whether the last third of 25 or more points is placed by a model (Optuna's TPE).
     """
 
     preset: str
     points: int
     promoted: int
     looks: tuple[int, ...]
+    rungs: int = RUNGS
+    model: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.points, bool) or not isinstance(self.points, int):
@@ -52,6 +64,8 @@ class Budget:
                 f"points is {self.points}; a comparison needs at least 2 points per optimizer besides its "
                 "defaults: 3 full runs, and more points than searched hyper-parameters."
             )
+        if self.rungs not in range(RUNGS + 1):
+            raise ValueError(f"rungs is {self.rungs!r}; it must be 0 (never prune), 1 or 2.")
         if self.promoted < 2:
             raise ValueError(f"promoted is {self.promoted}; at least 2 optimizers must be confirmed.")
         if len(self.looks) not in SPENDING or sorted(set(self.looks)) != list(self.looks) or self.looks[0] < 2:
@@ -62,18 +76,47 @@ class Budget:
         """The error that each look may spend."""
         return SPENDING[len(self.looks)]
 
-    def runs(self, optimizers: int) -> tuple[int, int]:
-        """The fewest and the most runs that a comparison of so many optimizers takes."""
+    @property
+    def modelled(self) -> int:
+        """How many of the points are placed by a model."""
+        return self.points // 3 if self.model and self.points >= MODEL_FROM else 0
+
+    @property
+    def rounds(self) -> list[int]:
+        """How many it is asked for at a time."""
+        each, rest = divmod(self.modelled, MODEL_ROUNDS)
+        return [each + (i < rest) for i in range(MODEL_ROUNDS)] if self.modelled else []
+
+    def work(self, optimizers: int) -> tuple[float, float]:
+        """What a comparison of so many optimizers takes, in full runs: the least and the most.
+
+        >>> [round(work) for work in PRESETS["standard"].work(8)]  # docs/lab.md: about 113 runs
+        [99, 180]
+        """
         promoted = min(self.promoted, optimizers)
         choice = CHOICE_CONFIGURATIONS * CHOICE_SEEDS
-        search = optimizers * (1 + self.points) + NOISE_SEEDS
-        least = search + 2 * (choice + self.looks[0])
-        most = search + optimizers * EDGE_RUNS + promoted * (choice + self.looks[-1])
+        least, most = (
+            optimizers
+            * (1 + self._halved(self.points - self.modelled, keep) + sum(self._halved(n, keep, 1) for n in self.rounds))
+            + NOISE_SEEDS
+            for keep in (1 / ETA, 1 / 2)
+        )
+        least += 2 * (choice + self.looks[0])
+        most += optimizers * self._halved(EDGE_RUNS, 1 / 2, 1, 1) + promoted * (choice + self.looks[-1])
         return least, most
+
+    def _halved(self, points: int, keep: float, least: int = LEAST_KEPT, rungs: int = RUNGS) -> float:
+        """The full runs that so many points cost when a share of them is kept at every rung."""
+        cost, done = 0.0, 0.0
+        for level in range(min(self.rungs, rungs), 0, -1):
+            cost += points * (ETA**-level - done)
+            done = ETA**-level
+            points = min(points, max(least, math.ceil(points * keep)))
+        return cost + points * (1 - done)
 
 
 PRESETS = {
-    "quick": Budget("quick", points=9, promoted=2, looks=(5,)),
+    "quick": Budget("quick", points=9, promoted=2, looks=(5,), rungs=1),
     "standard": Budget("standard", points=27, promoted=4, looks=(5, 10)),
     "thorough": Budget("thorough", points=81, promoted=4, looks=(5, 10, 20)),
 }
@@ -102,10 +145,14 @@ def ledger(names: Iterable[str], done: Iterable[tuple[Trial, Run]]) -> dict[str,
     Steps are counted as given: a run that diverges early was still one bite of the apple.
     """
     spent: dict[str, dict[str, int]] = {name: dict.fromkeys(COUNTED, 0) for name in names}
+    ends: dict[Trial, int] = {}
     for trial, _ in done:
         kind = "search" if trial.phase in ("default", "search", "edge") else trial.phase
-        own = spent[trial.optimizer]
-        own[f"{kind}_runs"] += 1
-        own["total_steps"] += trial.steps
-        own["search_steps"] += trial.steps * (kind == "search")
+        own, whole = spent[trial.optimizer], replace(trial, until=None)
+        own[f"{kind}_runs"] += whole not in ends
+        own["full_search_runs"] += kind == "search" and trial.end == trial.steps
+        steps = trial.end - ends.get(whole, 0)  # a longer leg went on where the shorter one ended
+        ends[whole] = trial.end
+        own["total_steps"] += steps
+        own["search_steps"] += steps * (kind == "search")
     return spent

@@ -22,8 +22,9 @@ from thalweg.lab.candidates import Candidate, candidates
 from thalweg.lab.cost import Cost, cost_of
 from thalweg.lab.events import Event, Finished, Planned, Progress, Stage, silent
 from thalweg.lab.loading import load_task
+from thalweg.lab.plan import Findings, Plan
 from thalweg.lab.pool import Perform, Trainer, one_thread, processes, solo
-from thalweg.lab.protocol import Findings, Plan, judge, protocol
+from thalweg.lab.protocol import judge, protocol
 from thalweg.lab.result import Result
 from thalweg.lab.states import States
 from thalweg.lab.store import Decided, Store, opened, remembered
@@ -219,10 +220,10 @@ def _measured(name: str, measure: Callable[[], Any]) -> Any:
 
 
 def _estimate(plan: Plan, task: Task, costs: dict[str, Cost], jobs: int) -> Planned:
-    runs = plan.budget.runs(len(plan.spaces))
-    each = sum(cost.run(plan.steps) for cost in costs.values()) / len(costs)
-    seconds = [each * n / jobs for n in runs]
-    return Planned(plan, task.metric_name, runs, (seconds[0], seconds[1]), jobs)
+    work = plan.budget.work(len(plan.spaces))
+    each = sum(cost.run(plan.horizon(name)) for name, cost in costs.items()) / len(costs)
+    seconds = [each * n / jobs for n in work]
+    return Planned(plan, task.metric_name, work, (seconds[0], seconds[1]), jobs)
 
 
 def _stopped(plan: Plan, findings: Findings) -> None:

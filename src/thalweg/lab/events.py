@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from thalweg.lab.protocol import Plan, Trial
+from thalweg.lab.plan import Plan, Trial
 from thalweg.lab.train import Run
 
 
@@ -13,12 +13,12 @@ from thalweg.lab.train import Run
 class Planned:
     """Before the first run: what will be done, and how long that will about take.
 
-    `runs` and `seconds` are the fewest and the most; `jobs` is the number of processes.
+    `work` (in full runs) and `seconds` are the least and the most; `jobs` is the number of processes.
     """
 
     plan: Plan
     metric: str
-    runs: tuple[int, int]
+    work: tuple[float, float]
     seconds: tuple[float, float]
     jobs: int
 

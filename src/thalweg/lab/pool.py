@@ -19,7 +19,7 @@ import torch
 from thalweg.extras import require
 from thalweg.lab.candidates import Candidate
 from thalweg.lab.events import Finished, Progress, Started
-from thalweg.lab.protocol import Trial
+from thalweg.lab.plan import Trial
 from thalweg.lab.states import States
 from thalweg.lab.task import Task, TaskError
 from thalweg.lab.train import Run, Training

@@ -6,17 +6,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
 from thalweg.extras import require
 from thalweg.lab.events import Event, Finished, Planned, Progress, Stage, Started
-from thalweg.lab.protocol import SEARCHED, Trial
+from thalweg.lab.plan import SEARCHED, Trial
 from thalweg.lab.statistics import Mode
 
 STAGES = {
     "default": "defaults",
-    "search": "search",
+    "search": "search and pruning",
     "edge": "beyond an edge",
     "noise": "spread between seeds",
     "choice": "choice of settings on fresh seeds",
@@ -31,20 +31,22 @@ class Tally:
     names: list[str] = field(default_factory=list)
     mode: Mode = "min"
     metric: str = "metric"
-    most: int = 0
+    most: float = 0.0
     jobs: int = 1
     stage: str = ""
     runs: dict[str, int] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
     diverged: dict[str, int] = field(default_factory=dict)
     running: list[Trial] = field(default_factory=list)
+    ends: dict[Trial, int] = field(default_factory=dict)
+    done: float = 0.0
     begun: float = field(default_factory=time.monotonic)
 
     def add(self, event: Event) -> None:
         """Take an event into account."""
         if isinstance(event, Planned):
             self.names, self.mode, self.metric = list(event.plan.spaces), event.plan.mode, event.metric
-            self.most, self.jobs, self.begun = event.runs[1], event.jobs, time.monotonic()
+            self.most, self.jobs, self.begun = event.work[1], event.jobs, time.monotonic()
             self.runs, self.diverged = dict.fromkeys(self.names, 0), dict.fromkeys(self.names, 0)
         elif isinstance(event, Stage):
             self.stage = event.phase
@@ -56,20 +58,18 @@ class Tally:
     def _finished(self, event: Finished) -> None:
         name, run = event.trial.optimizer, event.run
         self.running = [t for t in self.running if t is not event.trial]
-        self.runs[name] += 1
+        whole = replace(event.trial, until=None)
+        self.runs[name] += whole not in self.ends
+        self.done += (event.trial.end - self.ends.get(whole, 0)) / event.trial.steps
+        self.ends[whole] = event.trial.end
         self.diverged[name] += run.diverged
-        if run.final is not None and event.trial.phase in SEARCHED:
+        if run.final is not None and event.trial.end == event.trial.steps and event.trial.phase in SEARCHED:
             better = max if self.mode == "max" else min
             self.best[name] = better(self.best.get(name, run.final), run.final)
 
     @property
-    def done(self) -> int:
-        """Runs that have ended."""
-        return sum(self.runs.values())
-
-    @property
     def left(self) -> float | None:
-        """Seconds left at most, from the speed so far; None before the first run has ended."""
+        """Seconds left at most, from the speed so far; None before the first run has ended. Work is in full runs."""
         return (time.monotonic() - self.begun) / self.done * max(0, self.most - self.done) if self.done else None
 
 
@@ -89,12 +89,12 @@ def duration(seconds: float) -> str:
 
 def estimate(event: Planned) -> str:
     """How long it will take, in a sentence."""
-    least, most = event.runs
+    least, most = map(round, event.work)
     short, long = map(duration, event.seconds)
     time_needed = short if short == long else f"{short} to {long}"
     where = "1 process" if event.jobs == 1 else f"{event.jobs} processes"
     return (
-        f"{len(event.plan.spaces)} optimizers, {least} to {most} runs of {event.plan.steps:,} steps: "
+        f"{len(event.plan.spaces)} optimizers, work of {least} to {most} runs of {event.plan.steps:,} steps: "
         f"about {time_needed} on {where}"
     )
 
@@ -110,7 +110,11 @@ def lines(stream: TextIO | None = None) -> Progress:
         elif isinstance(event, Stage):
             left = "" if tally.left is None else f", at most {duration(tally.left)} left"
             what = STAGES.get(event.phase, event.phase)
-            print(f"{what}: {event.runs} runs ({tally.done} done{left})", file=stream or sys.stderr, flush=True)
+            print(
+                f"{what}: {event.runs} runs (work of {tally.done:.0f} full runs done{left})",
+                file=stream or sys.stderr,
+                flush=True,
+            )
 
     return tell
 
@@ -149,7 +153,9 @@ def _drawn(tally: Tally) -> Any:
         )
     left = "" if tally.left is None else f", at most {duration(tally.left)} left"
     bar = require("rich.progress_bar").ProgressBar(total=max(tally.most, 1), completed=tally.done, width=40)
-    what = f"{STAGES.get(tally.stage, tally.stage)}: {tally.done} of at most {tally.most} runs{left}"
+    what = (
+        f"{STAGES.get(tally.stage, tally.stage)}: work of {tally.done:.0f} of at most {tally.most:.0f} full runs{left}"
+    )
     below = require("rich.table").Table.grid(padding=(0, 2))
     below.add_row(bar, what)
     return require("rich.console").Group(table, below)

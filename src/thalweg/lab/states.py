@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from thalweg.lab.files import write
 
 if TYPE_CHECKING:
-    from thalweg.lab.protocol import Trial
+    from thalweg.lab.plan import Trial
     from thalweg.lab.train import Training
 
 

@@ -130,6 +130,17 @@ def _detectable_effect(n: int, alpha: float, power: float) -> float:
     return float(require("scipy.optimize").brentq(lambda effect: found(effect) - power, 0, high))
 
 
+def spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Spearman's rank correlation; None for fewer than three pairs, or where one side is constant.
+
+    >>> spearman([(1, 10), (2, 30), (3, 20)])
+    0.5
+    """
+    if len(pairs) < 3 or any(len(set(side)) == 1 for side in zip(*pairs, strict=True)):
+        return None
+    return float(round(require("scipy.stats").spearmanr(*zip(*pairs, strict=True)).statistic, 12))
+
+
 def expected_best(values: Sequence[float], mode: Mode) -> list[float]:
     """The expected best of n of these values drawn without replacement, for n = 1, 2, ...: the tuning curve.
 

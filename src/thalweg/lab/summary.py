@@ -7,7 +7,7 @@ import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,9 @@ from thalweg.lab import statistics
 from thalweg.lab.candidates import Candidate
 from thalweg.lab.cost import Cost
 from thalweg.lab.decide import Decision
-from thalweg.lab.protocol import SEARCHED, Done, Findings, Plan, Trial, sensitivity_of, worst_value
+from thalweg.lab.plan import SEARCHED, Done, Findings, Plan, Trial
+from thalweg.lab.protocol import sensitivity_of, worst_value
+from thalweg.lab.search import rung, value_at
 from thalweg.lab.space import Hyper
 from thalweg.lab.statistics import Mode
 from thalweg.lab.task import Task
@@ -66,8 +68,9 @@ def summary(
             },
             "spaces": {name: space.described() for name, space in (findings.spaces or plan.spaces).items()},
             "optimizers": {c.name: _optimizer(c, plan, findings, costs.get(c.name)) for c in competitors},
-            "tuning_curves": {name: _tuning_curve(findings.of(name, *SEARCHED[:2]), plan.mode) for name in by_name},
-            "runs": [_run(by_name[trial.optimizer], trial, run) for trial, run in findings.done],
+            "tuning_curves": {name: _tuning_curve(findings.tried(name, *SEARCHED[:2]), plan.mode) for name in by_name},
+            "pruning": {name: _pruning(name, plan, findings) for name in by_name},
+            "runs": [_run(by_name[trial.optimizer], trial, run) for trial, run in _as_far_as_they_came(findings)],
             "winner": _winner(decision, by_name, plan, findings),
             "versions": versions(),
             "machine": machine(),
@@ -121,7 +124,7 @@ def _length(data: Any) -> int | None:
 
 def _optimizer(candidate: Candidate, plan: Plan, findings: Findings, cost: Cost | None) -> dict[str, Any]:
     name = candidate.name
-    searched, best = findings.of(name, *SEARCHED), findings.best(name, plan.mode)
+    searched, best = findings.tried(name, *SEARCHED), findings.best(name, plan.mode)
     chosen: Hyper | None = findings.chosen.get(name) or (dict(best[0].hyper) if best else None)
     space = (findings.spaces or plan.spaces)[name]
     return {
@@ -159,12 +162,41 @@ def _confirmed(done: Done, mode: Mode, findings: Findings) -> dict[str, Any] | N
 
 
 def _tuning_curve(searched: Done, mode: Mode) -> list[list[float]]:
-    """Expected best value after n trials; a run that diverged stands with the worst value."""
+    """Expected best value after n trials.
+
+    A run that diverged stands with the worst value, one that was pruned with what it had reached.
+    """
     if not searched or all(run.final is None for _, run in searched):
         return []
     worst = worst_value([run for _, run in searched], mode)
     values = [worst if run.final is None else run.final for _, run in searched]
     return [[n, value] for n, value in enumerate(statistics.expected_best(values, mode), 1)]
+
+
+def _as_far_as_they_came(findings: Findings) -> Done:
+    """Every run once, in the order in which it was first asked for."""
+    ended: dict[Trial, tuple[Trial, Run]] = {}
+    for trial, run in findings.done:
+        ended[replace(trial, until=None)] = (trial, run)
+    return list(ended.values())
+
+
+def _pruning(name: str, plan: Plan, findings: Findings) -> list[dict[str, Any]]:
+    """How the order at each rung agreed with the final order, over the full runs of an optimizer's search.
+
+    `spearman` is None with fewer than three of them. Runs that were pruned have no final value, so with pruning
+    this is a correlation among the better ones, lower than it would be among all.
+    """
+    full = [run for _, run in findings.of(name, *SEARCHED) if run.final is not None]
+    rungs = []
+    for level in range(budgets.RUNGS, 0, -1):
+        until = rung(plan.horizon(name), level)
+        pairs = [
+            (value, run.final) for run in full if run.final is not None and (value := value_at(run, until)) is not None
+        ]
+        pruned = sum(t.until == until and not r.diverged for t, r in findings.tried(name, *SEARCHED))
+        rungs.append({"step": until, "pruned": pruned, "n": len(pairs), "spearman": statistics.spearman(pairs)})
+    return rungs
 
 
 def _run(candidate: Candidate, trial: Trial, run: Run) -> dict[str, Any]:
@@ -179,6 +211,7 @@ def _run(candidate: Candidate, trial: Trial, run: Run) -> dict[str, Any]:
         "diverged": run.diverged,
         "data": trial.data,
         "steps": run.steps,
+        "pruned": trial.end < trial.steps and not run.diverged,
         "why": run.why,
     }
 
@@ -198,6 +231,7 @@ def _winner(decision: Decision, by_name: Mapping[str, Candidate], plan: Plan, fi
         "class": by_name[name].optimizer.__name__,
         "hyper_parameters": by_name[name].arguments(dict(trial.hyper)),
         "seed": trial.seed,
+        "steps": trial.steps,
         "final": run.final,
         "data": trial.data,
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from thalweg.lab import statistics
 from thalweg.lab.decide import Comparison, Decision
-from thalweg.lab.protocol import Findings
+from thalweg.lab.plan import Findings
 from thalweg.lab.task import Task
 
 BEGINS = {

@@ -50,7 +50,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)  # as every run of the comparison: sums in another order end elsewhere
     task = {task}
     # The same seed, on the half of the validation data {half}.
-    run = train(task, configure, seed={best["seed"]}, steps={data["budget"]["steps_per_run"]}, data="{best["data"]}")
+    run = train(task, configure, seed={best["seed"]}, steps={best["steps"]}, data="{best["data"]}")
     print(f"{{task.metric_name}} {{run.final!r}}")
 '''
 
