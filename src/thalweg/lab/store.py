@@ -22,7 +22,7 @@ from typing import Any
 
 from thalweg.extras import require
 from thalweg.lab.events import Event, Finished, Progress
-from thalweg.lab.protocol import Trial
+from thalweg.lab.plan import Trial
 from thalweg.lab.summary import machine, versions
 from thalweg.lab.train import Point, Run
 
