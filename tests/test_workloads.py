@@ -9,9 +9,10 @@ import scipy.optimize
 import torch
 from torch import nn
 
-from thalweg import extras, workloads
+from thalweg import extras, schedule, workloads
 from thalweg.lab.task import Task, TaskError
-from thalweg.workloads import breast_cancer, poisson_pinn, shakespeare
+from thalweg.lab.train import Training
+from thalweg.workloads import breast_cancer, poisson_pinn, quadratic_deep, shakespeare
 
 torch.set_num_threads(1)
 
@@ -22,6 +23,7 @@ PARAMETERS = {
     "mnist1d": 5_200,
     "mnist5k": 106_000,
     "poisson_pinn": 2_200,
+    "quadratic_deep": 100,
     "shakespeare": 238_000,
 }
 
@@ -261,3 +263,37 @@ def test_published_quality(name, rule, lr, at_least):
     value = measure(task, model)
     print(f"{name} {rule} lr {lr}: {value:.4g}")
     assert value >= at_least if task.mode == "max" else value <= at_least
+
+
+# ---- DeepOBS' published numbers
+
+
+def test_quadratic_deep_begins_where_deepobs_does():
+    task = quadratic_deep.task()
+    assert measure(task, task.build(0)) == pytest.approx(353.44676, rel=1e-7)
+    assert task.steps == 700
+    assert len(task.selects) == len(task.reports) == 448
+
+
+@pytest.mark.parametrize("same_order", [True, False])
+def test_ten_seeds_of_sgd_end_where_deepobs_ten_seeds_do(same_order):
+    task = quadratic_deep.task(same_order=same_order)
+
+    def sgd(parameters, steps):
+        optimizer = torch.optim.SGD(parameters, lr=0.015849)
+        return optimizer, schedule.constant(optimizer, steps)
+
+    finals = []
+    for seed in range(10):
+        training = Training(task, sgd, seed=seed)
+        training.advance()
+        finals.append(measure(task, training.model))
+    assert np.mean(finals) == pytest.approx(87.3975, abs=0.12)
+    assert 0.08 < np.std(finals, ddof=1) < 0.34  # published: 0.169, of ten
+
+
+def test_the_order_of_an_epoch_is_repeated_as_published():
+    same, anew = quadratic_deep.task(), quadratic_deep.task(same_order=False)
+    assert torch.equal(same.train(3, 1), same.train(10, 1))
+    assert not torch.equal(anew.train(3, 1), anew.train(10, 1))
+    assert not torch.equal(same.train(3, 1), same.train(3, 2))

@@ -91,7 +91,7 @@ class Budget:
         """What a comparison of so many optimizers takes, in full runs: the least and the most.
 
         >>> [round(work) for work in PRESETS["standard"].work(8)]  # docs/lab.md: about 113 runs
-        [99, 180]
+        [85, 164]
         """
         promoted = min(self.promoted, optimizers)
         choice = CHOICE_CONFIGURATIONS * CHOICE_SEEDS

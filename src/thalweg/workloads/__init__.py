@@ -3,7 +3,7 @@
 One file each, with a function `task(**options) -> Task`; a file in this folder is a workload.
 
     >>> names()
-    ['breast_cancer', 'digits', 'mnist1d', 'mnist5k', 'poisson_pinn', 'shakespeare']
+    ['breast_cancer', 'digits', 'mnist1d', 'mnist5k', 'poisson_pinn', 'quadratic_deep', 'shakespeare']
 """
 
 from __future__ import annotations
