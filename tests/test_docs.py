@@ -153,7 +153,7 @@ def test_from_step_to_the_formula_as_the_map_says():
     way = files_on_the_way(lambda p: tw.AdamW(p, engine="eager"), "adamw")
     assert way == ["optimizer.py", "engine/eager.py", "rules/adamw.py"]
     lists = files_on_the_way(lambda p: tw.AdamW(p, foreach=True, engine="eager"), "adamw")
-    assert lists == ["optimizer.py", "engine/foreach.py", "rules/adamw.py"]
+    assert lists == ["optimizer.py", "engine/model_wide.py", "engine/foreach.py", "rules/adamw.py"]
     decayed = files_on_the_way(lambda p: tw.Adam(p, engine="eager"), "adam")
     assert decayed == ["optimizer.py", "engine/eager.py", "engine/compose.py", "rules/adam.py"]
     assert "formula = staticmethod(adamw.adamw)" in (ROOT / "src/thalweg/optimizers.py").read_text(encoding="utf-8")

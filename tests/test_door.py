@@ -294,4 +294,4 @@ def test_a_rule_of_ones_own_becomes_a_class():
 def test_the_houses_rules_are_the_houses_classes():
     from thalweg.rules import find, names
 
-    assert {tw.optimizer(find(name)) for name in names()} == {getattr(tw, name) for name in HOUSE}
+    assert {tw.optimizer(find(name)) for name in names()} == {getattr(tw, name) for name in tw.optimizers.__all__}

@@ -44,15 +44,27 @@ def test_total_goes_over_the_whole_model():
     assert after[1][0].tolist() == [pytest.approx([1.0, 1 - 4 / 5, 1.0], rel=1e-15)]
 
 
-def test_an_optimizer_whose_rule_sums_over_the_model_does_so_and_wants_one_group():
+@pytest.mark.parametrize("grouped", [list, lambda them: [{"params": them[:1]}, {"params": them[1:]}]])
+def test_an_optimizer_whose_rule_sums_over_the_model_does_so(grouped):
     parameters = [torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.zeros(1))]
     for p, g in zip(parameters, (3.0, 4.0), strict=True):
         p.grad = torch.tensor([g])
-    optimizer(clipped)(parameters, lr=1.0).step()
+    optimizer(clipped)(grouped(parameters), lr=1.0).step()
     torch.testing.assert_close(torch.cat(parameters).detach(), torch.tensor([-0.6, -0.8]))
-    split = optimizer(clipped)([{"params": parameters[:1]}, {"params": parameters[1:]}])
-    with pytest.raises(ValueError, match="put all parameters in one group"):
-        split.step()
+
+
+def test_a_sum_over_the_model_goes_over_parameters_of_different_t():
+    """3 takes a step alone, of length 1; then 3 and 4 together are 5 long."""
+    parameters = [torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.zeros(1))]
+    for engine in ("eager", "auto"):
+        stepping = optimizer(clipped)(parameters, lr=1.0, engine=engine)
+        for p in parameters:
+            p.data.zero_()
+        parameters[0].grad, parameters[1].grad = torch.tensor([3.0]), None
+        stepping.step()
+        parameters[1].grad = torch.tensor([4.0])
+        stepping.step()
+        torch.testing.assert_close(torch.cat(parameters).detach(), torch.tensor([-1.6, -0.8]))
 
 
 def test_a_list_of_tensors_with_different_t():

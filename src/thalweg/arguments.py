@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from thalweg.engine.compose import compose
 from thalweg.engine.plan import Settings
 from thalweg.engine.store import Store
 from thalweg.signature import Rule, check_flag, check_number, did_you_mean, signature_of
+from thalweg.transforms import OFF, TRANSFORMS
 from thalweg.transforms.decay import decays
 
 # What torch's schedulers write into a group, and what a group of another optimizer may bring along.
@@ -32,6 +34,19 @@ def with_decay(rule: Rule) -> Rule:
     card = card_of(rule)
     kind = card.decays if card else ("own" if "weight_decay" in signature_of(rule).numbers else "coupled")
     return compose(decays[kind], rule) if kind in decays else rule
+
+
+@functools.cache
+def transformed(rule: Rule, switched_on: tuple[str, ...]) -> Rule:
+    """The rule with transforms in front, by the names in `TRANSFORMS`; they act in that table's order."""
+    for name in reversed(TRANSFORMS):
+        rule = compose(TRANSFORMS[name], rule) if name in switched_on else rule
+    return rule
+
+
+def switched_on(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The transforms that these settings ask for."""
+    return tuple(name for name, off in OFF.items() if settings.get(name, off) is not off)
 
 
 def door_arguments(rule: Rule, hyper: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,33 +75,41 @@ class Arguments:
     Attributes:
         signature: of the rule as it runs.
         namesake: in torch.optim; without one, its name is empty.
-        conventions: arguments that the namesake does not have, with their defaults.
+        rule: as it runs where no transform is switched on.
+        unwritten: arguments with their defaults, which no group shows unless they differ: the transforms, and
+            what the namesake does not have.
         settings: where a group keeps what a planned step needs to know.
     """
 
     def __init__(self, title: str, rule: Rule, card: Card | None):
-        self.title, self.card = title, card
+        self.title, self.card, self.rule = title, card, rule
         self.signature = signature_of(rule)
         self.namesake = (card and card.torch) or Namesake("")
         spelled = door_arguments(rule, self.signature.defaults)
         self.betas = sorted(name for name in self.signature.numbers if re.fullmatch(r"beta\d", name))
         self.betas = self.betas if "betas" in spelled else []
         self.plain = {name: value for name, value in self.signature.defaults.items() if name not in self.betas}
-        self.conventions: dict[str, Any] = {}
+        self.unwritten: dict[str, Any] = {**OFF}
         if self.namesake.name:
             theirs = inspect.signature(getattr(torch.optim, self.namesake.name).__init__).parameters
-            self.conventions = {name: value for name, value in spelled.items() if name not in theirs}
+            self.unwritten |= {name: value for name, value in spelled.items() if name not in theirs}
         numbers = {name: (name, None, value) for name, value in self.signature.numbers.items()}
         numbers |= {beta: ("betas", i, self.signature.numbers[beta]) for i, beta in enumerate(self.betas)}
         whens = [slot.when for slot in self.signature.slots.values() if slot.when in self.signature.numbers]
-        self.settings = Settings(numbers, ("maximize", "differentiable", *self.signature.flags), whens)
+        bounds = {name: (name, None, 0.0) for name in OFF if name != "centralise"}
+        switches = ("maximize", "differentiable", "centralise", *self.signature.flags)
+        self.settings = Settings({**numbers, **bounds}, switches, [*whens, *bounds])
 
     def read(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """The group's settings under the rule's own names."""
         hyper = {name: group.get(name, default) for name, default in self.plain.items()}
         if self.betas:
             hyper.update(zip(self.betas, group["betas"], strict=True))
-        return hyper
+        return hyper | {name: group[name] for name in switched_on(group) if name != "centralise"}
+
+    def rule_of(self, group: Mapping[str, Any]) -> Rule:
+        """The rule as this group runs it: with the transforms in front that it asks for."""
+        return transformed(self.rule, switched_on(group))
 
     def check_names(self, group: Mapping[str, Any], known: set[str]) -> None:
         """Refuse a setting that the class does not have."""
@@ -103,6 +126,10 @@ class Arguments:
             check_number(name, hyper[name], f"betas[{self.betas.index(name)}]" if name in self.betas else name)
         for name, allowed in self.signature.flags.items():
             check_flag(name, hyper[name], allowed)
+        for name in switched_on(group):
+            if name != "centralise":
+                check_number(name, group[name])
+        check_flag("centralise", group.get("centralise", False), (False, True))
         for name in HINTS.keys() & group.keys():
             check_flag(name, group[name], (None, False, True) if HINTS[name] is None else (False, True))
         if group.get("capturable"):

@@ -1,10 +1,10 @@
 """The words a formula may use.
 
-A closed set: ``+ - * / **`` and comparisons, the elementwise functions below, two sums that name their
-scope (`norm`: this tensor, `total`: the whole model) and a few opaque matrix operations. Each word means
-the same on Python floats, numpy values, torch tensors (also inside `torch.func.vmap`) and on whatever
-brings its own meaning in a method ``__thalweg_op__(name, args)``: that is how a trace records a formula
-and how a list of tensors runs it.
+A closed set: ``+ - * / **`` and comparisons, the elementwise functions below, three sums that name their
+scope (`row_mean`: a row, `norm`: this tensor, `total`: the whole model) and a few opaque matrix operations. Each
+word means the same on Python floats, numpy values, torch tensors (also inside `torch.func.vmap`) and on whatever
+brings its own meaning in a method ``__thalweg_op__(name, args)``: that is how a trace records a formula and how
+a list of tensors runs it.
 
     >>> sqrt(9.0), sign(-2.0), ratio(1.0, 0.0)
     (3.0, -1.0, 0.0)
@@ -20,12 +20,17 @@ import torch
 
 ELEMENTWISE = ("sqrt", "abs", "sign", "exp", "log", "tanh", "where", "minimum", "maximum", "equal")
 REDUCTIONS = ("norm", "total")
+ROWS = ("row_mean",)
 MATRIX = ("matmul", "transpose", "orthogonal", "eigh", "qr")
 
 
 def _numpy_orthogonal(x: np.ndarray) -> np.ndarray:
     u, _, vh = np.linalg.svd(x, full_matrices=False)
     return u @ vh
+
+
+def _row_mean(x: Any) -> Any:
+    return x.mean(axis=tuple(range(1, x.ndim)), keepdims=True) if np.ndim(x) > 1 else 0.0
 
 
 NUMPY: dict[str, Callable[..., Any]] = {
@@ -39,6 +44,7 @@ NUMPY: dict[str, Callable[..., Any]] = {
     "minimum": np.minimum,
     "maximum": np.maximum,
     "equal": np.equal,
+    "row_mean": _row_mean,
     "norm": lambda x: np.sqrt(np.sum(np.square(x))),
     "total": np.sum,
     "matmul": np.matmul,
@@ -87,6 +93,7 @@ TORCH: dict[str, Callable[..., Any]] = {
     "minimum": _torch_pick("max", torch.minimum),
     "maximum": _torch_pick("min", torch.maximum),
     "equal": lambda a, b: a == b,
+    "row_mean": lambda x: x.mean(dim=tuple(range(1, x.ndim)), keepdim=True) if x.ndim > 1 else x.new_zeros(()),
     "norm": lambda x: torch.sqrt(torch.sum(x * x)),
     "total": torch.sum,
     "matmul": torch.matmul,
@@ -177,6 +184,11 @@ def ratio(a: Any, b: Any) -> Any:
 
 
 # ---- sums that name their scope
+
+
+def row_mean(x: Any) -> Any:
+    """The mean of each row: over all dimensions but the first. Of a number or a vector, which has no rows: 0."""
+    return _call("row_mean", x)
 
 
 def norm(x: Any) -> Any:

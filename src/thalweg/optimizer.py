@@ -14,15 +14,24 @@ from typing import Any, ClassVar
 import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from thalweg.arguments import HINTS, Arguments, check_store, check_tensors, door_arguments, with_decay
+from thalweg.arguments import (
+    HINTS,
+    Arguments,
+    check_store,
+    check_tensors,
+    door_arguments,
+    with_decay,
+)
 from thalweg.card import Card, card_of
 from thalweg.engine import cpu, eager, foreach
 from thalweg.engine.cell import Cell, start
 from thalweg.engine.choice import chosen, in_place
+from thalweg.engine.model_wide import Run, alone, gathered
 from thalweg.engine.plan import Plan
 from thalweg.engine.store import COMPENSATION, Store
 from thalweg.engine.trace import trace
 from thalweg.signature import Rule, SlotSpec, did_you_mean, signature_of
+from thalweg.transforms import OFF
 
 ParamsT = Iterable[torch.Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, torch.Tensor]]
 LATER = 2  # the step number of an optimizer that keeps no count: all that its rule asks is whether it is 1
@@ -79,7 +88,7 @@ class Optimizer(torch.optim.Optimizer):
         self.engine = chosen(engine)
         self.store = store or Store()
         self._plans: dict[int, Plan] = {}
-        own = self.arguments.conventions
+        own = self.arguments.unwritten
         # What torch does not have is written down only where it was asked for: groups stay torch's.
         defaults = {k: v for k, v in settings.items() if not (k in own and v == own[k])}
         super().__init__(given, {**defaults, **self.arguments.namesake.fixed})
@@ -133,42 +142,60 @@ class Optimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for index, group in enumerate(self.param_groups):
-            if not self._step_as_planned(index, group):
-                with torch.set_grad_enabled(bool(self.defaults.get("differentiable", False))):
-                    self._step_group(index, group)
+        groups = list(enumerate(self.param_groups))
+        unplanned = [each for each in groups if not self._step_as_planned(*each)]
+        if unplanned:
+            steps = [self._step_group(*each) for each in unplanned]
+            with torch.set_grad_enabled(bool(self.defaults.get("differentiable", False))):
+                if self._sums_over_the_model():
+                    alone(steps)
+                else:
+                    for step in steps:
+                        next(step, None)  # without stopping
         return loss
+
+    def _sums_over_the_model(self) -> bool:
+        """Whether a rule does; groups whose rules ask for different sums are refused, one without any stands aside."""
+        graphs = [trace(self.arguments.rule_of(group), **self.arguments.read(group)) for group in self.param_groups]
+        if len({len(graph.totals) for graph in graphs if graph.totals}) > 1:
+            raise ValueError(
+                "clip_norm is on in some groups and off in others; where the rule itself sums over the whole model, it "
+                "must be on or off in all."
+            )
+        return any(graph.totals for graph in graphs)
 
     def _step_as_planned(self, index: int, group: dict[str, Any]) -> bool:
         """Repeat the last step's call with new gradients, if nothing else has changed."""
         plan = self._plans.get(index)
         return plan is not None and plan.step(group, group["params"], self.state)
 
-    def _step_group(self, index: int, group: dict[str, Any]) -> None:
+    def _step_group(self, index: int, group: dict[str, Any]) -> Run:
+        """A group's step in general, stopping where its rule needs a sum over the whole model."""
         self._plans.pop(index, None)
-        hyper = self.arguments.read(group)
+        rule, hyper = self.arguments.rule_of(group), self.arguments.read(group)
         params = [p for p in group["params"] if p.grad is not None]
         if not params:
             return
-        graph = trace(self.rule, **hyper)
-        if graph.model_wide and len(self.param_groups) > 1:
-            raise ValueError(f"{type(self).__name__} sums over the whole model: put all parameters in one group.")
+        graph = trace(rule, **hyper)
         kept = self.arguments.signature.kept(hyper)
         first = sum(len(earlier["params"]) for earlier in self.param_groups[:index])
         places = [first + i for i, p in enumerate(group["params"]) if p.grad is not None]
         taken = [self._take(p, i, group, hyper, kept) for p, i in zip(params, places, strict=True)]
         engine = "eager" if group.get("differentiable") else self.engine
         ways: list[Any] = [in_place(engine, graph, cell) for cell, _ in taken]
-        if graph.model_wide and len(set(ways)) > 1:
-            ways = [None] * len(taken)
         fused = {i for i, way in enumerate(ways) if way}
-        if fused:  # in place: what is left to do is putting the rows of sparse gradients back
-            for way in {ways[i]: None for i in fused}:
-                way.update(self.rule, [cell for (cell, _), its in zip(taken, ways, strict=True) if its is way], hyper)
-            torch.autograd.graph.increment_version([params[i] for i in fused])
         rest = [i for i in range(len(taken)) if i not in fused]
-        engine = foreach if graph.model_wide or group.get("foreach") else eager
-        results = dict(zip(rest, engine.step(self.rule, [taken[i][0] for i in rest], hyper), strict=True))
+        in_lists = bool(rest) and (graph.model_wide or group.get("foreach"))
+        runs = [
+            way.run(rule, [cell for (cell, _), its in zip(taken, ways, strict=True) if its is way], hyper)
+            for way in {ways[i]: None for i in fused}
+        ]
+        runs += [foreach.run(rule, [taken[i][0] for i in rest], hyper)] if in_lists else []
+        ran = yield from gathered(runs)
+        new = ran[-1] if in_lists else eager.step(rule, [taken[i][0] for i in rest], hyper)
+        if fused:  # in place: what is left to do is putting the rows of sparse gradients back
+            torch.autograd.graph.increment_version([params[i] for i in fused])
+        results = dict(zip(rest, new, strict=True))
         results |= {i: (cell.p, cell.slots) for i, (cell, rows) in enumerate(taken) if i in fused and rows is not None}
         for i, (new_p, new_slots) in results.items():
             self._put(params[i], group, taken[i][1], new_p, new_slots)
@@ -177,7 +204,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def _plan(self, index: int, group: dict[str, Any], cells: list[Cell], hyper: dict[str, Any]) -> None:
         """Prepare the next step of a group whose parameters all went through the kernels."""
-        params, graph = group["params"], trace(self.rule, **hyper)
+        params, graph = group["params"], trace(self.arguments.rule_of(group), **hyper)
         if group.get("maximize") or any(p.is_complex() for p in params):
             return
         states = [self.state.get(p) for p in params]
@@ -220,14 +247,19 @@ class Optimizer(torch.optim.Optimizer):
         assert g is not None
         rows = None
         if g.layout is torch.sparse_coo:
-            if not trace(self.rule, **hyper).elementwise:
+            own = {name: hyper[name] for name in self.arguments.signature.defaults}
+            if not trace(self.rule, **own).elementwise:
                 raise ValueError(
                     f"{type(self).__name__} cannot take sparse gradients: its rule needs the whole tensor."
                 )
+            if group.get("centralise"):
+                raise ValueError("centralise is True, and a gradient is sparse; it has the means of whole rows only.")
             g = g.coalesce()
             rows, g = tuple(g.indices()), g.values()
         elif g.layout is not torch.strided:
             raise ValueError(f"the gradient's layout is {g.layout}; it must be dense or sparse_coo.")
+        if group.get("centralise") and p.is_complex():
+            raise ValueError("centralise is True, and a parameter is complex; only real ones have means of rows here.")
         g = (-g if group.get("maximize") else g).resolve_conj().resolve_neg()  # kernels read memory as it lies
         fresh = p not in self.state
         state = self._prepare(p, hyper, kept)
@@ -338,7 +370,8 @@ def optimizer(rule: Rule) -> type[Any]:
 
     Returns:
         A class whose arguments are ``params``, the rule's hyper-parameters (beta1, beta2 as ``betas``),
-        ``weight_decay``, and torch's ``maximize``, ``foreach``, ``differentiable``.
+        ``weight_decay``, the transforms ``clip_norm``, ``clip_tensor_norm``, ``clip_value`` and ``centralise``,
+        and torch's ``maximize``, ``foreach``, ``differentiable``.
 
     Example:
         >>> def halving(p, g, *, t, lr=0.1):
@@ -360,7 +393,7 @@ def optimizer(rule: Rule) -> type[Any]:
 def _made(rule: Rule) -> type[Any]:
     card = card_of(rule)
     full = with_decay(rule)
-    defaults = door_arguments(full, signature_of(full).defaults)
+    defaults = {**door_arguments(full, signature_of(full).defaults), **OFF}
     defaults |= {name: HINTS[name] for name in ("maximize", "foreach", "differentiable")}
     defaults |= {"engine": "auto", "store": None}
     keyword, positional = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD

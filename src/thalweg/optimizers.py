@@ -37,6 +37,13 @@ class Adadelta(Optimizer):
         maximize: walk up instead of down. Default False.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
         eps_inside_root: eps inside the root (the lecture, Keras, optax) or outside. Default True.
+        clip_value: keep every element of the gradient within plus and minus this; None: as it is. Default
+            None.
+        clip_tensor_norm: shorten each tensor's gradient to this length; None: as it is. Default None.
+        clip_norm: shorten the gradient of all parameters together, over all groups that ask for it, to this
+            length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
+        centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
+            2020). Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
@@ -78,6 +85,10 @@ class Adadelta(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
         eps_inside_root: bool = True,
+        clip_value: float | Tensor | None = None,
+        clip_tensor_norm: float | Tensor | None = None,
+        clip_norm: float | Tensor | None = None,
+        centralise: bool = False,
         engine: str = "auto",
         store: Store | None = None,
     ) -> None:
@@ -93,6 +104,10 @@ class Adadelta(Optimizer):
                 "maximize": maximize,
                 "differentiable": differentiable,
                 "eps_inside_root": eps_inside_root,
+                "clip_value": clip_value,
+                "clip_tensor_norm": clip_tensor_norm,
+                "clip_norm": clip_norm,
+                "centralise": centralise,
             },
             engine,
             store,
@@ -122,6 +137,13 @@ class Adagrad(Optimizer):
         fused: a wish for speed: the fastest engine at hand is taken in any case; the numbers are the same.
             Default None.
         eps_inside_root: eps inside the root (the lecture, Keras, optax) or outside. Default False.
+        clip_value: keep every element of the gradient within plus and minus this; None: as it is. Default
+            None.
+        clip_tensor_norm: shorten each tensor's gradient to this length; None: as it is. Default None.
+        clip_norm: shorten the gradient of all parameters together, over all groups that ask for it, to this
+            length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
+        centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
+            2020). Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
@@ -162,6 +184,10 @@ class Adagrad(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         eps_inside_root: bool = False,
+        clip_value: float | Tensor | None = None,
+        clip_tensor_norm: float | Tensor | None = None,
+        clip_norm: float | Tensor | None = None,
+        centralise: bool = False,
         engine: str = "auto",
         store: Store | None = None,
     ) -> None:
@@ -178,6 +204,10 @@ class Adagrad(Optimizer):
                 "differentiable": differentiable,
                 "fused": fused,
                 "eps_inside_root": eps_inside_root,
+                "clip_value": clip_value,
+                "clip_tensor_norm": clip_tensor_norm,
+                "clip_norm": clip_norm,
+                "centralise": centralise,
             },
             engine,
             store,
@@ -217,6 +247,13 @@ class Adam(Optimizer):
         eps_hat: add eps to sqrt(v) before its bias correction (Keras, TensorFlow). Default False.
         max_of_corrected: amsgrad takes the maximum after the bias correction (optax) instead of before
             (torch). Default False.
+        clip_value: keep every element of the gradient within plus and minus this; None: as it is. Default
+            None.
+        clip_tensor_norm: shorten each tensor's gradient to this length; None: as it is. Default None.
+        clip_norm: shorten the gradient of all parameters together, over all groups that ask for it, to this
+            length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
+        centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
+            2020). Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
@@ -267,6 +304,10 @@ class Adam(Optimizer):
         bias_correction: bool = True,
         eps_hat: bool = False,
         max_of_corrected: bool = False,
+        clip_value: float | Tensor | None = None,
+        clip_tensor_norm: float | Tensor | None = None,
+        clip_norm: float | Tensor | None = None,
+        centralise: bool = False,
         engine: str = "auto",
         store: Store | None = None,
     ) -> None:
@@ -288,6 +329,10 @@ class Adam(Optimizer):
                 "bias_correction": bias_correction,
                 "eps_hat": eps_hat,
                 "max_of_corrected": max_of_corrected,
+                "clip_value": clip_value,
+                "clip_tensor_norm": clip_tensor_norm,
+                "clip_norm": clip_norm,
+                "centralise": centralise,
             },
             engine,
             store,
@@ -323,6 +368,13 @@ class AdamW(Optimizer):
         eps_hat: add eps to sqrt(v) before its bias correction (Keras, TensorFlow). Default False.
         max_of_corrected: amsgrad takes the maximum after the bias correction (optax) instead of before
             (torch). Default False.
+        clip_value: keep every element of the gradient within plus and minus this; None: as it is. Default
+            None.
+        clip_tensor_norm: shorten each tensor's gradient to this length; None: as it is. Default None.
+        clip_norm: shorten the gradient of all parameters together, over all groups that ask for it, to this
+            length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
+        centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
+            2020). Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
@@ -367,6 +419,10 @@ class AdamW(Optimizer):
         bias_correction: bool = True,
         eps_hat: bool = False,
         max_of_corrected: bool = False,
+        clip_value: float | Tensor | None = None,
+        clip_tensor_norm: float | Tensor | None = None,
+        clip_norm: float | Tensor | None = None,
+        centralise: bool = False,
         engine: str = "auto",
         store: Store | None = None,
     ) -> None:
@@ -387,6 +443,10 @@ class AdamW(Optimizer):
                 "bias_correction": bias_correction,
                 "eps_hat": eps_hat,
                 "max_of_corrected": max_of_corrected,
+                "clip_value": clip_value,
+                "clip_tensor_norm": clip_tensor_norm,
+                "clip_norm": clip_norm,
+                "centralise": centralise,
             },
             engine,
             store,
@@ -415,6 +475,13 @@ class LAMB(Optimizer):
         always_adapt: take the trust ratio also without decay (NVLAMB); otherwise tensors without decay go
             Adam's way. Default True.
         trust_clip: a trust ratio of at most 1 (LAMBC). Default False.
+        clip_value: keep every element of the gradient within plus and minus this; None: as it is. Default
+            None.
+        clip_tensor_norm: shorten each tensor's gradient to this length; None: as it is. Default None.
+        clip_norm: shorten the gradient of all parameters together, over all groups that ask for it, to this
+            length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
+        centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
+            2020). Default False.
         maximize: walk up instead of down. Default False.
         foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
@@ -458,6 +525,10 @@ class LAMB(Optimizer):
         bias_correction: bool = True,
         always_adapt: bool = True,
         trust_clip: bool = False,
+        clip_value: float | Tensor | None = None,
+        clip_tensor_norm: float | Tensor | None = None,
+        clip_norm: float | Tensor | None = None,
+        centralise: bool = False,
         maximize: bool = False,
         foreach: bool | None = None,
         differentiable: bool = False,
@@ -474,6 +545,10 @@ class LAMB(Optimizer):
                 "bias_correction": bias_correction,
                 "always_adapt": always_adapt,
                 "trust_clip": trust_clip,
+                "clip_value": clip_value,
+                "clip_tensor_norm": clip_tensor_norm,
+                "clip_norm": clip_norm,
+                "centralise": centralise,
                 "maximize": maximize,
                 "foreach": foreach,
                 "differentiable": differentiable,
@@ -499,6 +574,13 @@ class Lion(Optimizer):
             (0.9, 0.99).
         weight_decay: pull towards 0: joins the gradient (coupled), or acts beside it if decoupled. Default
             0.0.
+        clip_value: keep every element of the gradient within plus and minus this; None: as it is. Default
+            None.
+        clip_tensor_norm: shorten each tensor's gradient to this length; None: as it is. Default None.
+        clip_norm: shorten the gradient of all parameters together, over all groups that ask for it, to this
+            length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
+        centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
+            2020). Default False.
         maximize: walk up instead of down. Default False.
         foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
@@ -536,6 +618,10 @@ class Lion(Optimizer):
         *,
         betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.99),
         weight_decay: float | Tensor = 0.0,
+        clip_value: float | Tensor | None = None,
+        clip_tensor_norm: float | Tensor | None = None,
+        clip_norm: float | Tensor | None = None,
+        centralise: bool = False,
         maximize: bool = False,
         foreach: bool | None = None,
         differentiable: bool = False,
@@ -548,6 +634,10 @@ class Lion(Optimizer):
                 "lr": lr,
                 "betas": betas,
                 "weight_decay": weight_decay,
+                "clip_value": clip_value,
+                "clip_tensor_norm": clip_tensor_norm,
+                "clip_norm": clip_norm,
+                "centralise": centralise,
                 "maximize": maximize,
                 "foreach": foreach,
                 "differentiable": differentiable,
@@ -583,6 +673,13 @@ class Momentum(Optimizer):
         average: the velocity is a weighted average of gradients instead of their sum. Default False.
         lr_in_velocity: the velocity holds steps (lr inside: Sutskever, Keras, optax's RMSProp), not
             gradients. Default False.
+        clip_value: keep every element of the gradient within plus and minus this; None: as it is. Default
+            None.
+        clip_tensor_norm: shorten each tensor's gradient to this length; None: as it is. Default None.
+        clip_norm: shorten the gradient of all parameters together, over all groups that ask for it, to this
+            length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
+        centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
+            2020). Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
@@ -626,6 +723,10 @@ class Momentum(Optimizer):
         fused: bool | None = None,
         average: bool = False,
         lr_in_velocity: bool = False,
+        clip_value: float | Tensor | None = None,
+        clip_tensor_norm: float | Tensor | None = None,
+        clip_norm: float | Tensor | None = None,
+        centralise: bool = False,
         engine: str = "auto",
         store: Store | None = None,
     ) -> None:
@@ -642,6 +743,10 @@ class Momentum(Optimizer):
                 "fused": fused,
                 "average": average,
                 "lr_in_velocity": lr_in_velocity,
+                "clip_value": clip_value,
+                "clip_tensor_norm": clip_tensor_norm,
+                "clip_norm": clip_norm,
+                "centralise": centralise,
             },
             engine,
             store,
@@ -675,6 +780,13 @@ class NAdam(Optimizer):
         capturable: must be False on this engine. Default False.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
         momentum_schedule: warm the momentum up at all. Default True.
+        clip_value: keep every element of the gradient within plus and minus this; None: as it is. Default
+            None.
+        clip_tensor_norm: shorten each tensor's gradient to this length; None: as it is. Default None.
+        clip_norm: shorten the gradient of all parameters together, over all groups that ask for it, to this
+            length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
+        centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
+            2020). Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
@@ -715,6 +827,10 @@ class NAdam(Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
         momentum_schedule: bool = True,
+        clip_value: float | Tensor | None = None,
+        clip_tensor_norm: float | Tensor | None = None,
+        clip_norm: float | Tensor | None = None,
+        centralise: bool = False,
         engine: str = "auto",
         store: Store | None = None,
     ) -> None:
@@ -732,6 +848,10 @@ class NAdam(Optimizer):
                 "capturable": capturable,
                 "differentiable": differentiable,
                 "momentum_schedule": momentum_schedule,
+                "clip_value": clip_value,
+                "clip_tensor_norm": clip_tensor_norm,
+                "clip_norm": clip_norm,
+                "centralise": centralise,
             },
             engine,
             store,
@@ -762,6 +882,13 @@ class Nesterov(Optimizer):
         average: the velocity is a weighted average of gradients instead of their sum. Default False.
         lr_in_velocity: the velocity holds steps (lr inside: Sutskever, Keras, optax's RMSProp), not
             gradients. Default False.
+        clip_value: keep every element of the gradient within plus and minus this; None: as it is. Default
+            None.
+        clip_tensor_norm: shorten each tensor's gradient to this length; None: as it is. Default None.
+        clip_norm: shorten the gradient of all parameters together, over all groups that ask for it, to this
+            length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
+        centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
+            2020). Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
@@ -800,6 +927,10 @@ class Nesterov(Optimizer):
         fused: bool | None = None,
         average: bool = False,
         lr_in_velocity: bool = False,
+        clip_value: float | Tensor | None = None,
+        clip_tensor_norm: float | Tensor | None = None,
+        clip_norm: float | Tensor | None = None,
+        centralise: bool = False,
         engine: str = "auto",
         store: Store | None = None,
     ) -> None:
@@ -815,6 +946,10 @@ class Nesterov(Optimizer):
                 "fused": fused,
                 "average": average,
                 "lr_in_velocity": lr_in_velocity,
+                "clip_value": clip_value,
+                "clip_tensor_norm": clip_tensor_norm,
+                "clip_norm": clip_norm,
+                "centralise": centralise,
             },
             engine,
             store,
@@ -850,6 +985,13 @@ class RMSprop(Optimizer):
         bias_correction: give averages that began at 0 their full weight. Default False.
         lr_in_velocity: the velocity holds steps (lr inside: Sutskever, Keras, optax's RMSProp), not
             gradients. Default False.
+        clip_value: keep every element of the gradient within plus and minus this; None: as it is. Default
+            None.
+        clip_tensor_norm: shorten each tensor's gradient to this length; None: as it is. Default None.
+        clip_norm: shorten the gradient of all parameters together, over all groups that ask for it, to this
+            length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
+        centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
+            2020). Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
@@ -897,6 +1039,10 @@ class RMSprop(Optimizer):
         eps_inside_root: bool = False,
         bias_correction: bool = False,
         lr_in_velocity: bool = False,
+        clip_value: float | Tensor | None = None,
+        clip_tensor_norm: float | Tensor | None = None,
+        clip_norm: float | Tensor | None = None,
+        centralise: bool = False,
         engine: str = "auto",
         store: Store | None = None,
     ) -> None:
@@ -917,6 +1063,10 @@ class RMSprop(Optimizer):
                 "eps_inside_root": eps_inside_root,
                 "bias_correction": bias_correction,
                 "lr_in_velocity": lr_in_velocity,
+                "clip_value": clip_value,
+                "clip_tensor_norm": clip_tensor_norm,
+                "clip_norm": clip_norm,
+                "centralise": centralise,
             },
             engine,
             store,
@@ -948,6 +1098,13 @@ class SGD(Optimizer):
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
         fused: a wish for speed: the fastest engine at hand is taken in any case; the numbers are the same.
             Default None.
+        clip_value: keep every element of the gradient within plus and minus this; None: as it is. Default
+            None.
+        clip_tensor_norm: shorten each tensor's gradient to this length; None: as it is. Default None.
+        clip_norm: shorten the gradient of all parameters together, over all groups that ask for it, to this
+            length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
+        centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
+            2020). Default False.
         engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
             reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
@@ -987,6 +1144,10 @@ class SGD(Optimizer):
         foreach: bool | None = None,
         differentiable: bool = False,
         fused: bool | None = None,
+        clip_value: float | Tensor | None = None,
+        clip_tensor_norm: float | Tensor | None = None,
+        clip_norm: float | Tensor | None = None,
+        centralise: bool = False,
         engine: str = "auto",
         store: Store | None = None,
     ) -> None:
@@ -1002,6 +1163,10 @@ class SGD(Optimizer):
                 "foreach": foreach,
                 "differentiable": differentiable,
                 "fused": fused,
+                "clip_value": clip_value,
+                "clip_tensor_norm": clip_tensor_norm,
+                "clip_norm": clip_norm,
+                "centralise": centralise,
             },
             engine,
             store,

@@ -146,7 +146,7 @@ def _slot(rule: str, parameter: inspect.Parameter) -> SlotSpec:
 # ---- what a value may be: one vocabulary for every rule, torch's words
 
 _AT_LEAST_0 = ("lr", "eps", "eps_root", "weight_decay", "momentum", "lr_decay", "initial_accumulator_value")
-_AT_LEAST_0 += ("momentum_decay", "alpha")
+_AT_LEAST_0 += ("momentum_decay", "alpha", "clip_value", "clip_tensor_norm", "clip_norm")
 LIMITS: dict[str, tuple[float, float, bool]] = {  # lowest, highest, highest included
     **dict.fromkeys(_AT_LEAST_0, (0.0, math.inf, True)),
     **dict.fromkeys(("beta1", "beta2", "beta"), (0.0, 1.0, False)),

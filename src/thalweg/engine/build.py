@@ -16,7 +16,8 @@ from pathlib import Path
 
 import platformdirs
 
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-shared", "-fPIC")
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
+FLAGS += ("-fopenmp-simd", "-shared", "-fPIC")
 if sys.platform == "darwin":
     FLAGS += ("-undefined", "dynamic_lookup")  # what plan.cpp calls is in the running Python
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from thalweg import ops
 from thalweg.engine.graph import SYMBOLS, Graph, Node
 from thalweg.engine.layout import BOOLEAN, Layout, label, lay_out
 from thalweg.engine.store import COMPENSATION, STOCHASTIC
@@ -106,53 +107,103 @@ def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], r
     def value(node: Node) -> str:
         return f"(real){float(node.value or 0)!r}" if node.op == "constant" else names[node]
 
+    def elements(wanted: Iterable[Node]) -> list[str]:
+        """The loads and the arithmetic that give these values of one element."""
+        needed, lines = _needed(wanted), []
+        for i, (node, where) in enumerate(layout.reads.items()):
+            if node in needed:
+                names[node] = f"r{i}"
+                found = " + ".join(f"(real)load({part})" for part in _parts(layout, where))
+                lines.append(f"const real r{i} = {found};")
+        for i, node in enumerate(body):
+            if node in needed and node.op not in ops.ROWS:
+                names[node] = f"v{i}"
+                result = operation(node, args := [value(a) for a in node.args])
+                if _divides_by_one_number(node):
+                    result = f"normal ? {args[0]} * by_{args[1]} : {result}"
+                lines.append(f"const {_type(node)} v{i} = {result};")
+        return lines
+
     lines = [
         f'extern "C" void {layout.name}(int64_t begin, int64_t end, int64_t tensors, const int64_t* ends,',
-        "        void* const* table, const double* scalars, const double* numbers, double* sums) {",
-        f"    typedef {real} real;",
+        "void* const* table, const double* scalars, const double* numbers, double* sums) {",
+        f"typedef {real} real;",
     ]
-    lines += [f"    const {_type(n)} s{i} = ({_type(n)})scalars[{i}];" for i, n in enumerate(scalars)]
+    lines += [f"const {_type(n)} s{i} = ({_type(n)})scalars[{i}];" for i, n in enumerate(scalars)]
     lines += [
-        "    for (int64_t k = 0; k < tensors; ++k) {",
-        "        int64_t from = k ? ends[k - 1] : 0;",
-        "        int64_t i0 = (begin > from ? begin : from) - from, i1 = (end < ends[k] ? end : ends[k]) - from;",
-        "        if (i0 >= i1) continue;",
+        "for (int64_t k = 0; k < tensors; ++k) {",
+        "int64_t from = k ? ends[k - 1] : 0;",
+        "int64_t i0 = (begin > from ? begin : from) - from, i1 = (end < ends[k] ? end : ends[k]) - from;",
+        "if (i0 >= i1) continue;",
     ]
     for c, where in enumerate(columns):
         kind = MEMORY[memory[where]] if where in memory else real
-        lines.append(f"        {kind}* __restrict x{c} = ({kind}*)table[k * {len(columns)} + {c}];")
-    width = len(numbers) + bool(layout.draws)
+        lines.append(f"{kind}* __restrict x{c} = ({kind}*)table[k * {len(columns)} + {c}];")
     for i, n in enumerate(numbers):
-        lines.append(f"        const {_type(n)} n{i} = ({_type(n)})numbers[k * {width} + {i}];")
+        lines.append(f"const {_type(n)} n{i} = ({_type(n)})numbers[k * {layout.width} + {i}];")
     for j, where in enumerate(layout.draws):
-        keys = f"(u32)scalars[{len(scalars) + j}] ^ (u32)numbers[k * {width} + {width - 1}]"
-        lines.append(f"        const u32 key{columns.index(where)} = {keys};")
+        keys = f"(u32)scalars[{len(scalars) + j}] ^ (u32)numbers[k * {layout.width} + {layout.width - 1}]"
+        lines.append(f"const u32 key{columns.index(where)} = {keys};")
     divisors = dict.fromkeys(names[n.args[1]] for n in body if _divides_by_one_number(n))
     if divisors:  # a division costs as much as the memory does; what is no normal number is divided by as it is
-        lines += [f"        const real by_{y} = 1 / {y};" for y in divisors]
+        lines += [f"const real by_{y} = 1 / {y};" for y in divisors]
         normal = " && ".join(f"std::isnormal(by_{y})" for y in divisors)
-        lines.append(f"        const bool normal = {normal};")
-    lines += [f"        double sum{j} = 0;" for j in range(len(cuts))]
-    lines.append("        for (int64_t i = i0; i < i1; ++i) {")
-    for i, (node, where) in enumerate(layout.reads.items()):
-        names[node] = f"r{i}"
-        found = " + ".join(f"(real)load({part})" for part in _parts(layout, where))
-        lines.append(f"            const real r{i} = {found};")
-    for i, node in enumerate(body):
-        names[node] = f"v{i}"
-        result = operation(node, args := [value(a) for a in node.args])
-        if _divides_by_one_number(node):
-            result = f"normal ? {args[0]} * by_{args[1]} : {result}"
-        lines.append(f"            const {_type(node)} v{i} = {result};")
+        lines.append(f"const bool normal = {normal};")
+    lines += [f"double sum{j} = 0;" for j in range(len(cuts))]
+    if layout.by_rows:  # those that begin in this part; a tensor without rows goes as one, and its mean is 0
+        lines += [
+            f"const int64_t length = (int64_t)numbers[k * {layout.width} + {len(numbers)}];",
+            "const int64_t stride = length ? length : i1 - i0;",
+            "for (int64_t row = length ? (i0 + length - 1) / length * length : i0; row < i1; row += stride) {",
+        ]
+        for j, node in enumerate(n for n in body if n.op in ops.ROWS):
+            lines += [f"double mean{j} = 0;", "if (length) {", _reduced([f"mean{j}"])]
+            lines += ["for (int64_t i = row; i < row + stride; ++i) {", *elements(node.args)]
+            lines += [f"mean{j} += {value(node.args[0])};", "}", "}"]
+            lines += [f"const real m{j} = length ? (real)(mean{j} / length) : (real)0;"]
+            names[node] = f"m{j}"
+        begin, end = "row", "row + stride"
+    else:
+        begin, end = "i0", "i1"
+    if cuts:
+        lines.append(_reduced([f"sum{j}" for j in range(len(cuts))]))
+    wanted = [*(arg for cut in cuts for arg in cut.args), *(node for _, node in layout.writes)]
+    lines += [f"for (int64_t i = {begin}; i < {end}; ++i) {{", *elements(wanted)]
     for where, node in layout.writes:
         lines += _keep(layout, where, value(node))
     for j, cut in enumerate(cuts):
         x = value(cut.args[0])
-        lines.append(f"            sum{j} += {f'(double){x} * {x}' if cut.op == 'norm' else f'(double){x}'};")
-    lines.append("        }")
-    lines += [f"        sums[k * {len(cuts)} + {j}] += sum{j};" for j in range(len(cuts))]
-    lines += ["    }", "}"]
-    return "\n".join(lines) + "\n"
+        lines.append(f"sum{j} += {f'(double){x} * {x}' if cut.op == 'norm' else f'(double){x}'};")
+    lines += ["}", "}"] if layout.by_rows else ["}"]
+    lines += [f"sums[k * {len(cuts)} + {j}] += sum{j};" for j in range(len(cuts))]
+    return _indented([*lines, "}", "}"])
+
+
+def _needed(wanted: Iterable[Node]) -> set[Node]:
+    """What these values of one element are made of; the mean of a row is known before."""
+    found: set[Node] = set()
+    waiting = list(wanted)
+    while waiting:
+        node = waiting.pop()
+        if node not in found and node.op not in ops.ROWS:
+            found.add(node)
+            waiting += node.args
+    return found
+
+
+def _reduced(sums: list[str]) -> str:
+    """Let the compiler add up in several lanes: only so does a sum run at the speed of memory."""
+    return f"#pragma omp simd reduction(+: {', '.join(sums)})"
+
+
+def _indented(lines: list[str]) -> str:
+    """One text, with what stands in braces moved to the right."""
+    depth, moved = 0, []
+    for line in lines:
+        depth -= line.startswith("}")
+        moved.append("    " * depth + line)
+        depth += line.endswith("{")
+    return "\n".join(moved) + "\n"
 
 
 def _parts(layout: Layout, where: str) -> list[str]:
@@ -166,11 +217,8 @@ def _keep(layout: Layout, where: str, value: str) -> list[str]:
     first, *rest = _parts(layout, where)
     draw = f", mixed(mixed((u32)i) ^ key{layout.columns.index(where)})" if where in layout.draws else ""
     if not rest:
-        return [f"            keep(&{first}, {value}{draw});"]
-    return [
-        f"            keep(&{first}, {value});",
-        f"            keep(&{rest[0]}, left({value}, load({first})){draw});",
-    ]
+        return [f"keep(&{first}, {value}{draw});"]
+    return [f"keep(&{first}, {value});", f"keep(&{rest[0]}, left({value}, load({first})){draw});"]
 
 
 def _type(node: Node) -> str:

@@ -20,6 +20,7 @@ from thalweg.engine.cpp import MEMORY, print_kernels
 from thalweg.engine.graph import Graph, Node, evaluate
 from thalweg.engine.host import host_function, host_source
 from thalweg.engine.layout import Layout
+from thalweg.engine.model_wide import Run, alone, gathered
 from thalweg.engine.store import step_key, tensor_key
 from thalweg.engine.trace import trace
 from thalweg.signature import Rule, signature_of
@@ -49,7 +50,7 @@ class Program:
             function.restype = None
             self.functions.append(function)
 
-    def run(self, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
+    def run(self, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> Run:
         """Update the cells in place; their t and their slots that live on the host are the same for all."""
         graph = self.graph
         own = {name: float(cells[0].slots[name]) for name in graph.slots if graph.inputs[name].stage == "host"}
@@ -70,12 +71,12 @@ class Program:
             numbers = [
                 number
                 for cell, values in zip(cells, per_tensor, strict=True)
-                for number in (*(float(values[n]) for n in kernel.numbers), *tensor_keys(kernel, cell))
+                for number in (*(float(values[n]) for n in kernel.numbers), *facts(kernel, cell))
             ]
             sums = _launch(function, kernel, ends_array, ends[-1], len(cells), table, scalars, numbers)
             for j, cut in enumerate(kernel.sums):
                 each = [sums[k * len(kernel.sums) + j] for k in range(len(cells))]
-                whole = sum(each)
+                whole = float((yield sum(each))) if cut.op == "total" else 0.0
                 for k, values in enumerate(per_tensor):
                     values[cut] = ops.sqrt(each[k]) if cut.op == "norm" else whole
         for k, cell in enumerate(cells):
@@ -91,9 +92,10 @@ def step_keys(kernel: Layout, cell: Cell, t: int) -> list[int]:
     return [step_key(cell.store.seed, t, place) for place in kernel.draws.values()]
 
 
-def tensor_keys(kernel: Layout, cell: Cell) -> list[int]:
-    """The tensor's own key, if random bits are drawn at all."""
-    return [tensor_key(cell.tensor)] if kernel.draws else []
+def facts(kernel: Layout, cell: Cell) -> list[int]:
+    """What follows a tensor's numbers: the length of its rows, its own key, each where the kernel needs it."""
+    rows = [cell.p[0].numel() if cell.p.ndim > 1 and cell.p.numel() else 0] if kernel.by_rows else []
+    return rows + ([tensor_key(cell.tensor)] if kernel.draws else [])
 
 
 def _numbers(graph: Graph, cell: Cell) -> dict[Node, float]:
@@ -173,7 +175,7 @@ def program(graph: Graph, memory: tuple[tuple[str, str], ...], members: bool = F
 
 def has_kernels(graph: Graph) -> bool:
     """Whether all of the graph can be printed: matrix operations cannot."""
-    return not any(n.op in (*ops.MATRIX, "item") for n in graph.nodes)
+    return graph.in_order and not any(n.op in (*ops.MATRIX, "item") for n in graph.nodes)
 
 
 def can_run(graph: Graph, cell: Cell) -> bool:
@@ -206,14 +208,18 @@ def update(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
         cells: each for which `can_run` holds.
         hyper: Python numbers or tensors of one element, by the rule's own names.
     """
+    alone([run(rule, cells, hyper)])
+
+
+def run(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> Run:
+    """The same for cells that are only a part of the model: see `model_wide`."""
     graph = trace(rule, **hyper)
     numbers = {name: plain(hyper[name]) for name in signature_of(rule).numbers}
     groups: dict[Any, list[Cell]] = defaultdict(list)
     for cell in cells:
         shared = tuple(float(cell.slots[name]) for name in graph.slots if graph.inputs[name].stage == "host")
         groups[cell.t, memory_of(graph, cell), shared].append(cell)
-    for (_, memory, _), same in groups.items():
-        program(graph, memory).run(same, numbers)
+    yield from gathered([program(graph, memory).run(same, numbers) for (_, memory, _), same in groups.items()])
 
 
 def step(

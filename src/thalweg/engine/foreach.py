@@ -11,29 +11,56 @@ import torch
 
 from thalweg import ops
 from thalweg.engine.cell import Cell, arguments, stored
+from thalweg.engine.model_wide import Run, alone, gathered
 from thalweg.signature import Rule, signature_of
 
 
 class TensorList:
-    """Tensors that a rule treats as one value; each operation runs on all of them."""
+    """Tensors that a rule treats as one value; each operation runs on all of them.
 
-    def __init__(self, tensors: Sequence[Any]):
+    `wholes` answers the rule's `total`; without it, these tensors are the whole model.
+    """
+
+    def __init__(self, tensors: Sequence[Any], wholes: Wholes | None = None):
         self.tensors = list(tensors)
+        self.wholes = wholes
 
     def __thalweg_op__(self, name: str, args: tuple[Any, ...]) -> Any:
         if name == "total":
-            return sum(ops.total(x) for x in self.tensors)
+            share = sum(ops.total(x) for x in self.tensors)
+            return share if self.wholes is None else self.wholes.of(share)
         return _each(getattr(ops, name), args)
+
+
+class Wholes:
+    """The sums over the whole model that are known so far, in the order in which the rule asks for them."""
+
+    def __init__(self, known: Sequence[Any]):
+        self.known, self.asked = known, 0
+
+    def of(self, share: Any) -> Any:
+        """The whole of the sum that this is a share of."""
+        if self.asked == len(self.known):
+            raise _Unknown(share)
+        self.asked += 1
+        return self.known[self.asked - 1]
+
+
+class _Unknown(Exception):
+    """The rule needs a sum over the whole model, of which this is our share."""
+
+    def __init__(self, share: Any):
+        self.share = share
 
 
 def _each(one: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """The operation on the first of every list, the second of every list, and so on."""
-    length = next(len(arg.tensors) for arg in args if isinstance(arg, TensorList))
-    columns = [arg.tensors if isinstance(arg, TensorList) else [arg] * length for arg in args]
+    first = next(arg for arg in args if isinstance(arg, TensorList))
+    columns = [arg.tensors if isinstance(arg, TensorList) else [arg] * len(first.tensors) for arg in args]
     results = [one(*values) for values in zip(*columns, strict=True)]
     if isinstance(results[0], tuple):  # eigh, qr
-        return tuple(TensorList(column) for column in zip(*results, strict=True))
-    return TensorList(results)
+        return tuple(TensorList(column, first.wholes) for column in zip(*results, strict=True))
+    return TensorList(results, first.wholes)
 
 
 def _operator(one: Callable[..., Any], reflected: bool = False):
@@ -54,19 +81,37 @@ def step(
 ) -> list[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
     """As `eager.step`, in one call of the rule for all cells of equal t.
 
-    A rule that sums over the whole model (`total`) sums over all cells of the call.
+    A rule that sums over the whole model (`total`) sums over all cells.
     """
-    signature = signature_of(rule)
-    results: list[Any] = [None] * len(cells)
+    return alone([run(rule, cells, hyper)])[0]
+
+
+def run(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> Run:
+    """The same for cells that are only a part of the model: see `model_wide`."""
     same_t: dict[int, list[int]] = defaultdict(list)
     for index, cell in enumerate(cells):
         same_t[cell.t].append(index)
-    for t, indices in same_t.items():
-        columns = zip(*(arguments(signature, cells[i]) for i in indices), strict=True)
-        lists = [None if column[0] is None else TensorList(column) for column in columns]
-        result = rule(*lists, t=t, **hyper)
-        new = [result] if isinstance(result, TensorList) else list(result)
-        for place, index in enumerate(indices):
-            picked = tuple(None if value is None else value.tensors[place] for value in new)
-            results[index] = stored(signature, cells[index], picked)
-    return results
+    results = yield from gathered([_call(rule, [cells[i] for i in indices], hyper) for indices in same_t.values()])
+    found = {i: each for indices, result in zip(same_t.values(), results, strict=True)
+             for i, each in zip(indices, result, strict=True)}  # fmt: skip
+    return [found[i] for i in range(len(cells))]
+
+
+def _call(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> Run:
+    """Call the rule until it has all the sums that it asks for: it changes nothing, so it may be called again."""
+    signature = signature_of(rule)
+    columns = list(zip(*(arguments(signature, cell) for cell in cells), strict=True))
+    known: list[Any] = []
+    while True:
+        wholes = Wholes(known)
+        lists = [None if column[0] is None else TensorList(column, wholes) for column in columns]
+        try:
+            result = rule(*lists, t=cells[0].t, **hyper)
+        except _Unknown as asked:
+            known.append((yield asked.share))
+            continue
+        new = result if isinstance(result, tuple) else (result,)
+        return [
+            stored(signature, cell, tuple(None if value is None else value.tensors[k] for value in new))
+            for k, cell in enumerate(cells)
+        ]

@@ -91,13 +91,29 @@ class Graph:
 
     @property
     def elementwise(self) -> bool:
-        """Whether every element of the parameter goes its own way: no cut anywhere."""
-        return not any(n.op in CUTS for n in self.nodes)
+        """Whether every element of the parameter goes its own way: no cut and no sum of a row anywhere."""
+        return not any(n.op in (*CUTS, *ops.ROWS) for n in self.nodes)
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether a sum over a row is taken: then a kernel takes whole rows, each twice while it is in the cache."""
+        return any(n.op in ops.ROWS for n in self.nodes)
 
     @property
     def model_wide(self) -> bool:
         """Whether a `total` ties all tensors of the model together."""
-        return any(n.op == "total" for n in self.nodes)
+        return bool(self.totals)
+
+    @cached_property
+    def totals(self) -> tuple[Node, ...]:
+        """The sums over the whole model, in the order in which the rule asks for them."""
+        return tuple(n for n in self.nodes if n.op == "total")
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the kernels give these sums in that order too, so that engines can share them."""
+        levels = [n.level for n in self.totals]
+        return levels == sorted(levels)
 
     @cached_property
     def uses_t(self) -> bool:

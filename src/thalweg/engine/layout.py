@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from thalweg import ops
 from thalweg.engine.graph import Graph, Kernel, Node
 from thalweg.engine.store import COMPENSATION, STOCHASTIC
 
@@ -25,6 +26,9 @@ class Layout:
         draws: the values that are rounded by chance, and their places in the rule: the keys of their random bits
             for this step follow the scalars, and the tensor's own key follows the numbers.
         compensated: whether p lies in two tensors, the second with what the first cannot hold.
+        by_rows: whether a mean of a row is taken. Then the length of the tensor's rows (0: it has none) stands
+            between numbers and key, and whoever prints the kernel goes row by row: once over a row for the mean,
+            with what it is the mean of, and once more for the rest.
     """
 
     name: str
@@ -36,6 +40,12 @@ class Layout:
     sums: tuple[Node, ...]
     draws: dict[str, int]
     compensated: bool
+    by_rows: bool
+
+    @property
+    def width(self) -> int:
+        """How many numbers there are per tensor, with the length of its rows and its key."""
+        return len(self.numbers) + self.by_rows + bool(self.draws)
 
 
 def lay_out(
@@ -62,9 +72,11 @@ def lay_out(
     last = {where: COMPENSATION if where == "p" and compensated else where for where, _ in writes}
     order = ("p", *graph.signature.slots)
     draws = {where: order.index(where) for where in last if memory.get(last[where]) == STOCHASTIC}
+    by_rows = any(n.op in ops.ROWS for n in kernel.body)
     return Layout(
-        name, tuple(columns), reads, tuple(writes), tuple(scalars), tuple(numbers), kernel.cuts, draws, compensated
-    )
+        name, tuple(columns), reads, tuple(writes), tuple(scalars), tuple(numbers), kernel.cuts, draws, compensated,
+        by_rows,
+    )  # fmt: skip
 
 
 def place(graph: Graph, node: Node) -> str:

@@ -9,7 +9,7 @@ extern "C" {
 typedef struct _object PyObject;
 typedef PyObject* (*Function)(PyObject* self, PyObject* const* args, intptr_t count);
 struct PyMethodDef { const char* name; Function function; int flags; const char* doc; };
-extern PyObject _Py_TrueStruct, _Py_FalseStruct, PyFloat_Type, PyLong_Type;
+extern PyObject _Py_TrueStruct, _Py_FalseStruct, _Py_NoneStruct, PyFloat_Type, PyLong_Type;
 PyObject* PyCFunction_NewEx(PyMethodDef*, PyObject* self, PyObject* module);
 PyObject* PyObject_Vectorcall(PyObject* callable, PyObject* const* args, uintptr_t count, PyObject* names);
 PyObject* PyObject_GetAttr(PyObject*, PyObject* name);
@@ -64,7 +64,7 @@ struct Plan {
     Objects switch_names, switch_values;  // of the group; NULL: not there
     int64_t amounts;
     Objects amount_names; // a slot is kept if this number is not zero
-    const int64_t* amounts_on;  // 2: not in the group
+    const int64_t* amounts_on;  // 2: not in the group; 3: None
     // from the group's settings and the shared numbers to the kernel's scalars
     int64_t shared;       // step counts (first, if they are kept) and a rule's own numbers, one per tensor, all equal
     void* const* numbers;
@@ -154,7 +154,8 @@ static bool switched_alike(const Plan& plan, PyObject* group) {
         if (PyDict_GetItemWithError(group, plan.switch_names[i]) != plan.switch_values[i]) return PyErr_Clear(), false;
     for (int64_t i = 0; i < plan.amounts; ++i) {
         PyObject* value = PyDict_GetItemWithError(group, plan.amount_names[i]);
-        if ((value ? PyObject_IsTrue(value) : 2) != plan.amounts_on[i]) return PyErr_Clear(), false;
+        int64_t on = !value ? 2 : value == &_Py_NoneStruct ? 3 : PyObject_IsTrue(value);
+        if (on != plan.amounts_on[i]) return PyErr_Clear(), false;
     }
     return true;
 }

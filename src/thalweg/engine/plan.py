@@ -93,7 +93,7 @@ class Plan:
             switch_values=[group.get(key) for key in settings.switches], amount_names=settings.amounts,
         )  # fmt: skip
         self._array(_POINTER, places=[p.data_ptr() for p in params], slots=[x.data_ptr() for x in values])
-        on = [bool(group[key]) if key in group else 2 for key in settings.amounts]
+        on = [(3 if group[key] is None else bool(group[key])) if key in group else 2 for key in settings.amounts]
         self._array(_INTEGER, dimensions=[p.ndim for p in params], amounts_on=on)
         self._arrays(shapes=[p.shape for p in params], strides=[p.stride() for p in params])
         kind, bits = _DLPACK[cells[0].g.dtype]
@@ -118,7 +118,7 @@ class Plan:
         found = [{"p": cell.p, "g": cell.g, **cell.slots}[name] for cell in cells for name in kernel.columns]
         self.table = self._array(_POINTER, table=[x.data_ptr() for x in found])
         self.numbers = self._array(
-            ctypes.c_double, per_tensor=[key for cell in cells for key in cpu.tensor_keys(kernel, cell)]
+            ctypes.c_double, per_tensor=[key for cell in cells for key in cpu.facts(kernel, cell)]
         )
         self.total, width = self.ends[len(params) - 1], len(kernel.columns)
         column = kernel.columns.index("g") if "g" in kernel.columns else -1
@@ -168,7 +168,7 @@ class Plan:
     @staticmethod
     def fits(graph: Graph, cells: Sequence[Cell], counts: Sequence[Any] = ()) -> bool:
         """Whether a plan can be made of these, and of the step counts that the tensors keep."""
-        if len(graph.kernels) != 1 or not graph.elementwise or not cells or _library() is None:
+        if len(graph.kernels) != 1 or graph.kernels[0].cuts or not cells or _library() is None:
             return False
         kinds = {(cell.t, cpu.memory_of(graph, cell)) for cell in cells}
         numbers = [[cell.slots[n] for cell in cells] for n in graph.slots if graph.inputs[n].stage == "host"]

@@ -53,7 +53,10 @@ class Stack:
         cells = [Cell(p, p, own) for p, own in zip(params, slots, strict=True)]
         memory = {cpu.memory_of(graph, cell) for cell in cells}
         self.fused = (
-            len(memory) == 1 and all(cpu.can_run(graph, cell) for cell in cells) and kernels_can_be_built("auto")
+            len(memory) == 1
+            and not graph.by_rows
+            and all(cpu.can_run(graph, cell) for cell in cells)
+            and kernels_can_be_built("auto")
         )
         if not self.fused:
             return

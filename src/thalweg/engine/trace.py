@@ -76,6 +76,8 @@ class Recorder:
     def record(self, op: str, args: tuple[Any, ...]) -> Any:
         """The symbol of an operation's result."""
         nodes = tuple(self.node(arg) for arg in args)
+        if op in ops.ROWS and nodes[0].stage != "element":
+            raise TypeError(f"a rule asks for the {op} of a number: only tensors have rows.")
         if op in ("mul", "div") and nodes[1].op == "constant" and nodes[1].value == 1:
             return Symbol(nodes[0], self)  # exact, and a flag that is off costs nothing
         result = self.add(op, nodes)

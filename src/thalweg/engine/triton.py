@@ -32,6 +32,7 @@ from thalweg.engine.cell import Cell, plain
 from thalweg.engine.graph import Graph, Node, evaluate
 from thalweg.engine.host import host_function
 from thalweg.engine.interpreted import words
+from thalweg.engine.model_wide import Run, alone, gathered
 from thalweg.engine.store import step_key, tensor_key
 from thalweg.engine.trace import trace
 from thalweg.engine.triton_source import LANES, MEMORY, TENSOR_KEY, VALUES, WRITE, Printed, print_kernels
@@ -89,8 +90,8 @@ class Program:
         self.host = host_function(graph, self.wanted)
         self.tables: OrderedDict[Any, Table] = OrderedDict()
 
-    def run(self, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
-        """Update the cells in place.
+    def run(self, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> Run:
+        """Update the cells in place; stops at a sum over the whole model.
 
         Args:
             cells: on one device. Their t and their slots that live on the host are the same for all, unless t is a
@@ -104,15 +105,17 @@ class Program:
             scalars = self.scalars(cells, hyper)
             on_device = isinstance(scalars, torch.Tensor)
             table.fill([cell.g.data_ptr() for cell in cells], spare.data_ptr(), [] if on_device else scalars)
-            arguments = [
-                table.data,
-                len(cells),
-                scalars if on_device else table.scalars,
-                scalars.stride(0) if on_device else 0,
-                table.numbers,
-            ]
-            wholes = sums = table.numbers  # before the first kernel nothing has been summed
-            for i in range(len(self.printed.layouts) + 1):
+        arguments = [
+            table.data,
+            len(cells),
+            scalars if on_device else table.scalars,
+            scalars.stride(0) if on_device else 0,
+            table.numbers,
+        ]
+        wholes = sums = table.numbers  # before the first kernel nothing has been summed
+        for i in range(len(self.printed.layouts) + 1):
+            totals: list[int] = []
+            with on(device):
                 if i in self.printed.between:
                     firsts = table.map.firsts
                     self.launch(self.printed.between[i], len(cells), *arguments, sums, firsts, wholes, LANES=LANES)
@@ -123,8 +126,10 @@ class Program:
                     blocks = (table.map.sizes, table.map.owners, table.map.chunks)
                     constants = {"BLOCK": BLOCK, "ALIGNED": table.aligned}
                     self.launch(layout.name, table.map.blocks, *arguments, sums, *blocks, **constants)
-                    if any(cut.op == "total" for cut in layout.sums):
-                        wholes = sums.sum(0)
+                    totals = [j for j, cut in enumerate(layout.sums) if cut.op == "total"]
+                    wholes = sums.sum(0) if totals else wholes
+            for j in totals:
+                wholes[j] = yield wholes[j]
 
     def launch(self, name: str, programs: int, *arguments: Any, **constants: Any) -> None:
         """Run one of the source's functions on the current stream."""
@@ -319,7 +324,8 @@ def program(graph: Graph, memory: tuple[tuple[str, str], ...]) -> Program:
 def has_kernels(graph: Graph) -> bool:
     """Whether all of the graph can be printed: matrix operations cannot."""
     whole = [graph.outputs[n] for n in ("p", *graph.slots) if graph.inputs[n].stage == "element"]
-    return all(n.stage == "element" for n in whole) and not any(n.op in (*ops.MATRIX, "item") for n in graph.nodes)
+    unknown = (*ops.MATRIX, *ops.ROWS, "item")
+    return graph.in_order and all(n.stage == "element" for n in whole) and not any(n.op in unknown for n in graph.nodes)
 
 
 def can_run(graph: Graph, cell: Cell) -> bool:
@@ -357,6 +363,11 @@ def update(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
         cells: each for which `can_run` holds.
         hyper: Python numbers or tensors of one element, by the rule's own names. A tensor on a GPU stays there.
     """
+    alone([run(rule, cells, hyper)])
+
+
+def run(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> Run:
+    """The same for cells that are only a part of the model: see `model_wide`."""
     graph = trace(rule, **hyper)
     groups: dict[Any, list[Cell]] = defaultdict(list)
     for cell in cells:
@@ -366,14 +377,11 @@ def update(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
         else:
             shared = t, *(float(s) for n, s in cell.slots.items() if _hosts(graph, n))
         groups[cell.p.device, memory_of(graph, cell), cell.store.seed, shared].append(cell)
-    if graph.model_wide and len(groups) > 1:
-        raise ValueError(
-            f"{graph.signature.name} sums over the whole model: on a GPU its parameters must lie on one device, with "
-            "one dtype and one step number."
-        )
+    runs = []
     for (device, memory, _, _), same in groups.items():
         numbers = {name: _number(hyper[name], device) for name in signature_of(rule).numbers}
-        program(graph, memory).run(same, numbers)
+        runs.append(program(graph, memory).run(same, numbers))
+    yield from gathered(runs)
 
 
 def _number(value: Any, device: torch.device) -> Any:

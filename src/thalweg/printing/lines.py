@@ -30,7 +30,8 @@ from thalweg.signature import Rule, signature_of
 
 Function = Callable[..., Any]
 # ratio is made of other words, and reads better as itself.
-WORDS: dict[Any, str] = {getattr(ops, w): w for w in (*ops.ELEMENTWISE, *ops.REDUCTIONS, *ops.MATRIX, "ratio")}
+_SUMS = (*ops.ROWS, *ops.REDUCTIONS)
+WORDS: dict[Any, str] = {getattr(ops, w): w for w in (*ops.ELEMENTWISE, *_SUMS, *ops.MATRIX, "ratio")}
 _FOR_TOOLS = ("noqa", "fmt:", "type:", "pyright:", "pragma:")
 
 

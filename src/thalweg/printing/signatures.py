@@ -40,6 +40,11 @@ WORDS = {
     "centered": "divide by the standard deviation of the gradient instead of its root mean square",
     "momentum_decay": "how fast the momentum warms up: mu = beta1 * (1 - 0.5 * 0.96^(t * momentum_decay))",
     "momentum_schedule": "warm the momentum up at all",
+    "clip_norm": "shorten the gradient of all parameters together, over all groups that ask for it, to this length, as "
+    "torch.nn.utils.clip_grad_norm_ does before a step; None: as it is",
+    "clip_tensor_norm": "shorten each tensor's gradient to this length; None: as it is",
+    "clip_value": "keep every element of the gradient within plus and minus this; None: as it is",
+    "centralise": "take the mean of each row from the gradients of matrices and convolutions (Yong et al. 2020)",
     "maximize": "walk up instead of down",
     "foreach": "True: call the rule once on lists of tensors; the numbers are the same",
     "fused": "a wish for speed: the fastest engine at hand is taken in any case; the numbers are the same",
@@ -164,7 +169,7 @@ def _type(name: str, value: Any) -> str:
     if name == "store":
         return "Store | None"
     if value is None:
-        return "bool | None"
+        return "float | Tensor | None" if name.startswith("clip") else "bool | None"
     if isinstance(value, bool):
         return "bool"
     return "str" if isinstance(value, str) else "float | Tensor"

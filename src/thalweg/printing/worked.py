@@ -201,7 +201,7 @@ class _Shown:
                 return ast.BinOp(inner(a), op, inner(b))
             case ast.Call(func=ast.Name(id="where"), args=[condition, a, b]):
                 return self.substituted(a if self.part(value(condition, env)) else b, env, top)
-            case ast.Call(func=ast.Name(id=word)) if word in (*ops.REDUCTIONS, *ops.MATRIX):
+            case ast.Call(func=ast.Name(id=word)) if word in (*ops.ROWS, *ops.REDUCTIONS, *ops.MATRIX):
                 return self.constant(value(node, env))
             case ast.Call(func=func, args=args):
                 return ast.Call(func, [inner(x) for x in args], [])
