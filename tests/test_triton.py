@@ -19,6 +19,7 @@ from thalweg import rules
 from thalweg.arguments import with_decay
 from thalweg.engine import eager, foreach, triton
 from thalweg.engine.cell import Cell, start
+from thalweg.engine.model_wide import alone
 from thalweg.engine.trace import trace
 from thalweg.engine.triton_source import WRITE, print_kernels
 from thalweg.extras import MissingExtra
@@ -49,6 +50,24 @@ def test_rules_with_every_word_and_with_cuts(rule, small_blocks):
 def test_total_over_all_tensors(small_blocks):
     shapes = [(20,), (3, 2)]
     same(walk(foreach, clipped, shapes, 2), walk(triton, clipped, shapes, 2), 1e-13)
+
+
+@pytest.mark.parametrize("rest", ["triton", "eager"])
+def test_a_clipped_step_sums_over_groups_types_and_engines(rest):
+    """Two groups, float32 and bfloat16; a gradient that is laid out otherwise is eager's."""
+    ends = []
+    for engine in ("eager", "triton"):
+        ps = [torch.nn.Parameter(torch.ones(3, 4, dtype=d)) for d in (torch.float32, torch.bfloat16)]
+        for i, p in enumerate(ps):
+            p.grad = torch.full_like(p, i + 2.0)
+        if rest == "eager":
+            ps[1].grad = ps[1].grad.t().contiguous().t()
+        optimizer = tw.AdamW([{"params": [p]} for p in ps], clip_norm=0.5, clip_value=2.5, engine=engine, lr=0.1)
+        for _ in range(3):
+            optimizer.step()
+        ends.append([p.detach().double() for p in ps] + [optimizer.state[ps[0]]["exp_avg"].double()])
+    for a, b in zip(*ends, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=0)
 
 
 def test_a_norm_and_a_total_of_one_kernel_are_kept_apart(small_blocks):
@@ -175,7 +194,7 @@ def test_an_lr_on_the_device_is_not_read_by_the_host(monkeypatch):
     given = {**{n: hyper[n] for n in signature_of(adam).numbers}, "lr": torch.tensor(0.25, dtype=torch.float64)}
     monkeypatch.setattr(torch.Tensor, "item", None)
     monkeypatch.setattr(torch.Tensor, "__float__", None)
-    program.run(made, given)
+    alone([program.run(made, given)])
     monkeypatch.undo()
     for cell, (p, _) in zip(made, expected, strict=True):
         torch.testing.assert_close(cell.p, p, rtol=1e-13, atol=1e-14)
