@@ -1,4 +1,4 @@
-"""Who competes: rules of the house by name, rules of the user's by path or as functions."""
+"""Who competes: rules and minimizers of the house by name, rules of the user's by path or as functions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from thalweg import rules, schedule
-from thalweg.card import Range, card_of
+from thalweg.card import Log, Range, card_of
 from thalweg.lab.space import WITHOUT_CARD, Hyper, Space, dimensions
 from thalweg.lab.train import Configure
+from thalweg.minimize.methods import METHODS
+from thalweg.minimize.optimizers import BFGS, LBFGS, ConjugateGradient, FullBatch, Newton
 from thalweg.optimizer import Optimizer, door_arguments, optimizer
 from thalweg.signature import Rule, signature_of
 
 # One of each kind: the plain one, the adaptive ones, and their combinations. `all` takes every rule.
 SHORT_LIST = ("momentum", "adagrad", "rmsprop", "adamw", "nadam")
+
+# Minimizers, and what makes them of their class. What they search is the length of their first trial.
+MINIMIZERS: dict[str, tuple[type[FullBatch], dict[str, Any]]] = {
+    "bfgs": (BFGS, {}),
+    "broyden": (BFGS, {"self_scaled": True}),
+    "cg": (ConjugateGradient, {}),
+    "lbfgs": (LBFGS, {}),
+    "newton": (Newton, {}),
+    "newton-cg": (Newton, {"matrix": 0}),
+}
+FIRST_TRIAL: dict[str, Range] = {"lr": Log(0.1, 10.0)}
+LARGE = 1000  # unknowns of which the cards speak: with a handful, cg is BFGS
 
 
 @dataclass(frozen=True)
@@ -25,33 +39,44 @@ class Candidate:
 
     Attributes:
         name: what it is called in the results, different from all others.
-        origin: where its rule is from, so that a worker process can find it too: the name of a rule of the
-            house, the path of a file, or the function itself.
+        origin: where its rule is from, so that a worker process can find it too: the name of a rule or of a
+            minimizer of the house, the path of a file, or the function itself.
     """
 
     name: str
     origin: str | Path | Rule
 
+    @property
+    def minimizes(self) -> bool:
+        """Whether it is a minimizer: its steps are evaluations, and the loss at a point must not change."""
+        return isinstance(self.origin, str) and self.origin in MINIMIZERS
+
     @cached_property
     def rule(self) -> Rule:
-        """The formula."""
+        """The formula; of a minimizer the function that puts its method together."""
+        if self.minimizes:
+            return METHODS[str(self.origin)]
         if isinstance(self.origin, str):
             return rules.find(self.origin)
         return rules.load(self.origin) if isinstance(self.origin, Path) else self.origin
 
     @cached_property
-    def optimizer(self) -> type[Optimizer]:
+    def optimizer(self) -> type[Optimizer | FullBatch]:
         """Its class."""
-        return optimizer(self.rule)
+        return MINIMIZERS[str(self.origin)][0] if self.minimizes else optimizer(self.rule)
 
     @property
     def title(self) -> str:
         """Its name as one writes it."""
+        if self.minimizes:
+            return METHODS[self.name](LARGE).card.title
         card = card_of(self.rule)
         return card.title if card else self.name
 
     def space(self, n: int) -> Space:
         """What `n` points search: the ranges of its card, or lr alone if it has none."""
+        if self.minimizes:
+            return Space(FIRST_TRIAL, {"lr": 1.0})
         card = card_of(self.rule)
         ranges: dict[str, Range] = dict(card.search if card else WITHOUT_CARD)
         default = signature_of(self.rule).numbers
@@ -62,11 +87,17 @@ class Candidate:
 
     def arguments(self, hyper: Hyper) -> dict[str, Any]:
         """Hyper-parameters as its class takes them: beta1 and beta2 as betas."""
+        if self.minimizes:
+            return {**MINIMIZERS[str(self.origin)][1], **hyper}
         return door_arguments(self.rule, dict(hyper))
+
+    def schedule(self, chosen: str) -> str:
+        """The schedule that it runs with: a minimizer's lr is for the first trial alone."""
+        return "constant" if self.minimizes else chosen
 
     def configure(self, hyper: Hyper, schedule_name: str) -> Configure:
         """The function that `train` calls for the optimizer and its schedule."""
-        find_lr, arguments = schedule.find(schedule_name), self.arguments(hyper)
+        find_lr, arguments = schedule.find(self.schedule(schedule_name)), self.arguments(hyper)
 
         def configure(parameters: list, steps: int) -> tuple[Any, Any]:
             made = self.optimizer(parameters, **arguments)
@@ -82,7 +113,7 @@ class Candidate:
 def candidates(
     optimizers: str | Iterable[str] | None = None, user_rules: Sequence[str | Path | Callable] = ()
 ) -> list[Candidate]:
-    """The competitors by name ("adamw,momentum", a list, "all", or None for the short list), then the user's.
+    """The competitors by name ("adamw,bfgs", a list, "all" rules, or None for the short list), then the user's.
 
     Raises:
         ValueError: an unknown name, one named twice, fewer than two competitors.
@@ -109,7 +140,8 @@ def _names(optimizers: str | Iterable[str] | None) -> list[str]:
         optimizers = rules.names() if optimizers.strip() == "all" else optimizers.split(",")
     names = [str(name).strip().lower() for name in optimizers if str(name).strip()]
     for name in names:
-        rules.find(name)
+        if name not in MINIMIZERS:
+            rules.find(name)
         if names.count(name) > 1:
             raise ValueError(f"optimizers names {name!r} twice.")
     return names

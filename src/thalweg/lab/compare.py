@@ -30,6 +30,7 @@ from thalweg.lab.states import States
 from thalweg.lab.store import Decided, Store, opened, remembered
 from thalweg.lab.summary import summary
 from thalweg.lab.task import Task
+from thalweg.lab.train import check_exact
 
 
 def compare(
@@ -62,6 +63,8 @@ def compare(
     Args:
         task: a Task, the name of a workload ("digits"), or a file ("my_task.py", "my_task.py:name").
         optimizers: names of rules, as a list or separated by commas; "all". Default: five of different kinds.
+            On a task whose loss is that of all its data also minimizers: bfgs, lbfgs, broyden, cg, newton,
+            newton-cg; one evaluation of value and gradient is one step, a product with the Hessian two.
         budget: "quick" (default), "standard", "thorough", or a Budget.
         points: search points per optimizer instead of the budget's (9, 27, 81).
         steps: of every run. Default: the task's.
@@ -122,6 +125,8 @@ def prepared(
     loaded = load_task(task) if isinstance(task, str) else task
     horizon = loaded.steps if steps is None else _whole("steps", steps, 1)
     loaded.check()
+    for minimizer in (c.name for c in competitors if c.minimizes):
+        check_exact(loaded, minimizer)
     plan = Plan(spaces, chosen_budget, loaded.mode, horizon, seed, schedule, margin)
     return Comparison(loaded, spec, tuple(competitors), plan, workers, arguments)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from thalweg.lab.randomness import undisturbed
 from thalweg.lab.task import Task
 from thalweg.lab.train import CURVE_POINTS, Configure, measure
+from thalweg.minimize.optimizers import FullBatch
 
 TIMED_STEPS = 10
 ENOUGH_SECONDS = 2.0  # for one optimizer; a slow task is timed on fewer steps
@@ -46,6 +49,20 @@ def cost_of(task: Task, configure: Configure, seed: int) -> Cost:
         times = []
         for _, batch_seconds, batch in _timed(task, seed):
             begun = time.perf_counter()
+            if isinstance(optimizer, FullBatch):  # its steps are evaluations
+                spent: list[int] = []
+                optimizer.meter = spent.append
+
+                def closure(optimizer=optimizer, batch=batch):
+                    optimizer.zero_grad()
+                    loss = task.loss(model.train(), batch)
+                    if optimizer.backward:
+                        loss.backward()
+                    return loss
+
+                optimizer.step(closure)
+                times.append((time.perf_counter() - begun) / max(sum(spent), 1))
+                continue
             optimizer.zero_grad()
             loss = task.loss(model.train(), batch)
             loss.item()
@@ -73,9 +90,12 @@ def _timed(task: Task, seed: int):
 
 def _state_numbers(optimizer: torch.optim.Optimizer) -> int:
     """How many numbers the optimizer keeps in its state, without the step counters."""
-    return sum(
-        value.numel()
-        for state in optimizer.state_dict()["state"].values()
-        for key, value in state.items()
-        if key != "step" and isinstance(value, torch.Tensor)
+    return _numbers(optimizer.state_dict()["state"])
+
+
+def _numbers(state: Mapping[Any, Any]) -> int:
+    """Of a minimizer, too, whose state has another dictionary inside; its point and its gradient are no state."""
+    inside = sum(_numbers(value) for value in state.values() if isinstance(value, Mapping))
+    return inside + sum(
+        value.numel() for key, value in state.items() if key not in ("step", "x") and isinstance(value, torch.Tensor)
     )

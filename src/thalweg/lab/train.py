@@ -13,13 +13,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from thalweg.lab.randomness import streams, undisturbed
-from thalweg.lab.task import Task
+from thalweg.lab.task import Task, TaskError
+from thalweg.minimize.optimizers import FullBatch
 
 Half = Literal["selects", "reports"]
 Configure = Callable[[list[nn.Parameter], int], tuple[Any, Any]]
@@ -135,12 +137,16 @@ class Training:
         self.steps = task.steps if steps is None else steps
         self._held_out, self._marks = getattr(task, data), curve_steps(self.steps)
         self.step, self.why, self.seconds = 0, None, 0.0
+        self._spent, self.still_walks = 0, True  # of a minimizer
         self._losses: list[float] = []
         self._curve: list[Point] = []
         with self._counted(), undisturbed():
             self.model = task.build(seed)
             self.parameters = [p for p in self.model.parameters() if p.requires_grad]
             self.optimizer, self.scheduler = configure(self.parameters, self.steps)
+            if isinstance(self.optimizer, FullBatch):
+                for group in self.optimizer.param_groups:
+                    group["max_iter"] = 1
             self._batches = task.batches(seed)
             self._streams = streams()
             self._own = self._first_own = self._read()
@@ -163,7 +169,10 @@ class Training:
             if not self._curve:
                 self._point()
             while self.step < until and self.why is None:
-                self._take_step()
+                if isinstance(self.optimizer, FullBatch):
+                    self._iterate(until)
+                else:
+                    self._take_step()
             self._own = self._read()
 
     def _take_step(self) -> None:
@@ -189,13 +198,85 @@ class Training:
                 return
             self._point()
 
+    # ---- a minimizer: one evaluation is one step
+
+    def _iterate(self, until: int) -> None:
+        """One step of a minimizer: as many steps of the run as it makes evaluations, and none beyond `until`.
+
+        One that would go beyond is taken back, and `_spent` stays where it began, so that a longer leg of the run
+        goes on from there. At a point of the curve the last step's end is measured, not a trial point.
+        """
+        assert isinstance(self.optimizer, FullBatch)
+        before, spent = [p.detach().clone() for p in self.parameters], self._spent
+
+        def meter(price: int) -> None:
+            nonlocal spent
+            if spent + price > until:
+                raise _SpentError
+            spent += price
+
+        self.optimizer.meter = meter
+        try:
+            loss = self.optimizer.step(self._closure) if self.still_walks else None
+        except _SpentError:
+            loss = None
+        if self.why is not None:
+            return
+        after = None if loss is None else [p.detach().clone() for p in self.parameters]
+        self._put(before)
+        self._pass(min(spent - 1, until) if after else until)
+        if after and loss is not None:
+            self._put(after)
+            self._spent = spent
+            self._losses.append(loss)
+            self._pass(spent)
+            if not all_finite(self.parameters):
+                self.why = f"a parameter is not finite after step {self.step}"
+            self.still_walks = not (self.optimizer.converged or self.optimizer.stalled)
+
+    def _closure(self) -> Tensor:
+        """The loss on all data, with its gradient."""
+        assert isinstance(self.optimizer, FullBatch)
+        self.optimizer.zero_grad()
+        loss = self.task.loss(self.model.train(), self._whole)
+        if not self._losses:
+            self._losses.append(loss.item())
+            self._curve[0] = replace(self._curve[0], loss=self._losses[0])
+            if not math.isfinite(self._losses[0]):
+                self.why = f"the loss is {self._losses[0]} in step 1"
+        if self.optimizer.backward:
+            loss.backward()
+        return loss
+
+    @cached_property
+    def _whole(self) -> Any:
+        return next(self.task.batches(self.seed))
+
+    def _pass(self, to: int) -> None:
+        """Steps go by up to `to` in which the parameters stay what they are."""
+        passed = [mark for mark in sorted(self._marks) if self.step < mark <= to]
+        self.step = max(self.step, to)
+        if passed:
+            here = Point(self.step, self._losses[-1], measure(self.task, self.model, self._held_out))
+            self._curve += [replace(here, step=mark) for mark in passed]
+            if here.metric is None:
+                self.why = self._no_metric()
+
+    @torch.no_grad()
+    def _put(self, values: Sequence[Tensor]) -> None:
+        for parameter, value in zip(self.parameters, values, strict=True):
+            parameter.copy_(value)
+
+    # ---- what is recorded
+
     def _point(self) -> None:
         self._curve.append(self._here())
         if self._curve[-1].metric is None:
             self.why = self._no_metric()
 
     def _here(self) -> Point:
-        since = self._losses[self._curve[-1].step :] if self._curve else []
+        exact = isinstance(self.optimizer, FullBatch)
+        since = self._losses[-1:] if exact else self._losses[self._curve[-1].step :] if self._curve else []
         loss = math.fsum(since) / len(since) if since else None
         return Point(self.step, loss, measure(self.task, self.model, self._held_out))
 
@@ -278,7 +359,28 @@ class Training:
             write(state)
 
 
-RECORDED = ("step", "why", "seconds", "_losses", "_curve", "_own", "_first_own")
+RECORDED = ("step", "why", "seconds", "_losses", "_curve", "_own", "_first_own", "_spent", "still_walks")
+
+
+class _SpentError(Exception):
+    """The next evaluation would be one too many."""
+
+
+def check_exact(task: Task, name: str) -> None:
+    """Refuse a task for a minimizer where the loss at one and the same point changes.
+
+    Raises:
+        TaskError: it draws another batch in every step, or has dropout or other noise.
+    """
+    with undisturbed(), torch.no_grad():
+        model = task.build(0).train()
+        batches = task.batches(0)
+        losses = [task.loss(model, next(batches)).item() for _ in range(2)]
+    if abs(losses[0] - losses[1]) > 1e-9 * abs(losses[0]):
+        raise TaskError(
+            f"{name} needs all the data in every step and a loss without chance; the loss of task {task.name!r} at "
+            f"its start is {losses[0]:.9g} in the first step and {losses[1]:.9g} in the second at the same point"
+        )
 
 
 def _plain(module: nn.Module) -> dict[str, Any]:

@@ -20,7 +20,7 @@ TASK_PICKLE, RULE_PICKLE = "task.pkl", "rule.pkl"
 
 def winner_source(data: Mapping[str, Any], candidate: Candidate, folder: Path) -> str:
     """The source of winner.py, to stand in `folder`."""
-    best, schedule = data["winner"], data["budget"]["schedule"]
+    best, schedule = data["winner"], candidate.schedule(data["budget"]["schedule"])
     arguments = ", ".join(f"{key}={_literal(value)}" for key, value in best["hyper_parameters"].items())
     house = isinstance(candidate.origin, str)
     name = f"tw.{best['class']}" if house else _identifier(best["class"])

@@ -28,17 +28,25 @@ class FullBatch(torch.optim.Optimizer):
     Attributes:
         converged: whether the last ``step`` ended with no entry of the gradient larger than gtol.
         message: why the last ``step`` ended.
+        stalled: whether the last ``step`` found no lower point.
+        meter: None, or a function that is told the price of every evaluation before it is made: 1 for value and
+            gradient, 2 for a product with the Hessian, 2 n for a Hessian; the one at the point where the last
+            ``step`` ended is paid already. What it raises ends the step, and the optimizer stays as it was.
     """
 
     backward = True  # the closure calls backward; Newton differentiates by itself
 
-    def __init__(self, params: Any, max_iter: int, gtol: float):
+    def __init__(self, params: Any, max_iter: int, gtol: float, lr: float):
         if isinstance(max_iter, bool) or not isinstance(max_iter, int) or max_iter < 1:
             raise ValueError(f"max_iter is {max_iter!r}; it must be a whole number, at least 1.")
         if not isinstance(gtol, int | float) or not gtol >= 0:
             raise ValueError(f"gtol is {gtol!r}; it must be a number, at least 0.")
-        super().__init__(params, {"max_iter": max_iter, "gtol": float(gtol)})
-        self.converged, self.message = False, "No step was taken yet."
+        if isinstance(lr, bool) or not isinstance(lr, int | float) or not 0 < lr < math.inf:
+            raise ValueError(f"lr is {lr!r}; it must be a number, above 0.")
+        super().__init__(params, {"max_iter": max_iter, "gtol": float(gtol), "lr": float(lr)})
+        self.converged, self.stalled, self.message = False, False, "No step was taken yet."
+        self.meter: Callable[[int], None] | None = None
+        self._ended: Any = None  # with a meter: the walk as the last step left it, which need not begin anew
 
     def method(self, n: int) -> Method:
         """The method for n unknowns."""
@@ -52,7 +60,7 @@ class FullBatch(torch.optim.Optimizer):
         """
         super().add_param_group(param_group)
         first = self.param_groups[0]
-        for name in ("max_iter", "gtol"):
+        for name in ("max_iter", "gtol", "lr"):
             if param_group[name] != first[name]:
                 self.param_groups.pop()
                 raise ValueError(f"{name} is {param_group[name]!r} in one group; it must be alike in all groups.")
@@ -63,6 +71,11 @@ class FullBatch(torch.optim.Optimizer):
 
     def _parameters(self) -> list[torch.Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        """Go on from a state; see `torch.optim.Optimizer.load_state_dict`."""
+        super().load_state_dict(state_dict)
+        self._ended = None
 
     # ---- what the loop asks for
 
@@ -103,23 +116,33 @@ class FullBatch(torch.optim.Optimizer):
         walks: list[Any] = []
 
         def begin(counted: Any, x: Array, f: np.ndarray, g: Array) -> Any:
-            walk = method.begin(counted, x, f, g)
-            if known is not None and _same(known["x"], x):
-                if abs(f[0] - known["f"]) > 1e-9 * abs(known["f"]):
+            again = known if known is not None and _same(known["x"], x) else None
+            walk = self._ended if again else None
+            if walk is None:
+                problem.paid = again is not None  # whatever it asks for here was paid when the last step ended
+                walk = method.begin(counted, x, f, g)
+                problem.paid = False
+                if again and abs(f[0] - again["f"]) > 1e-9 * abs(again["f"]):
                     warnings.warn(
-                        f"the loss at the same point was {known['f']:g} and is now {f[0]:g}; {type(self).__name__} "
+                        f"the loss at the same point was {again['f']:g} and is now {f[0]:g}; {type(self).__name__} "
                         "needs a closure without chance: all the data, no dropout.",
                         stacklevel=4,
                     )
-                else:
-                    walk.restore(known)
+                elif again:
+                    walk.restore(again)
+                elif known is None:
+                    walk.scale(group["lr"])
             walks.append(walk)
             return walk
 
         limits = Limits(group["gtol"], group["max_iter"], math.inf, 10**9)
-        progress = run(problem, begin, x, limits, None)
+        try:
+            progress = run(problem, begin, x, limits, None)
+        except BaseException:
+            self._ended = None
+            raise
         status = int(progress.status[0])
-        self.converged = status == CONVERGED
+        self.converged, self.stalled = status == CONVERGED, status == STALLED
         self.message = {
             CONVERGED: "The gradient is small enough: no entry is larger than gtol.",
             STALLED: "No lower point was found.",
@@ -129,9 +152,11 @@ class FullBatch(torch.optim.Optimizer):
             self._put(walks[0].x[0])
             # A line search that gave up leaves nothing to go on with; anything else goes on from here.
             self.state[parameters[0]]["walk"] = walks[0].state()
+            self._ended = walks[0] if self.meter is not None else None
             return float(walks[0].f[0])
         self._put(progress.x[0])
         self.state[parameters[0]].pop("walk", None)
+        self._ended = None
         return float(progress.fun[0])
 
 
@@ -139,7 +164,7 @@ class _ClosureProblem:
     """A closure over parameters, as the loop wants its problem."""
 
     def __init__(self, optimizer: FullBatch, closure: Callable[[], Any]):
-        self.optimizer, self.closure = optimizer, closure
+        self.optimizer, self.closure, self.paid = optimizer, closure, False
 
     def _loss(self, x: Array) -> torch.Tensor:
         self.optimizer._put(x[0])
@@ -149,7 +174,17 @@ class _ClosureProblem:
             raise TypeError(f"closure returned {type(loss).__name__}; it must return the loss, a tensor of one number.")
         return loss
 
+    def _charge(self, price: int) -> None:
+        if self.optimizer.meter is not None and not self.paid:
+            self.optimizer.meter(price)
+
     def evaluate(self, x: Array, members: np.ndarray) -> tuple[Array, Array]:
+        if self.optimizer.meter is not None:
+            walk, ended = self.optimizer.state[self.optimizer._parameters()[0]].get("walk"), self.optimizer._ended
+            if walk is None or not _same(walk["x"], x):
+                self._charge(1)
+            elif ended is not None:
+                return ended.f, ended.g
         loss = self._loss(x)
         value = loss.detach().double().reshape(1)
         if self.optimizer.backward:
@@ -170,12 +205,14 @@ class _ClosureProblem:
             raise ValueError("closure called backward; for Newton it must only return the loss.") from None
 
     def product(self, x: Array, v: Array, members: Any) -> Array:
+        self._charge(2)
         parameters = self.optimizer._parameters()
         gradient = torch.cat([g.reshape(-1) for g in self._differentiated(self._loss(x), True)])
         along = torch.from_numpy(v[0]) if isinstance(v, np.ndarray) else v[0]
         return self.optimizer._vector(list(torch.autograd.grad(gradient, parameters, along, materialize_grads=True)))
 
     def hessian(self, x: Array, members: Any) -> Array:
+        self._charge(2 * x.shape[-1])
         parameters = self.optimizer._parameters()
         gradient = torch.cat([g.reshape(-1) for g in self._differentiated(self._loss(x), True)])
         rows = [
@@ -187,9 +224,8 @@ class _ClosureProblem:
         return np.stack(rows, 1) if isinstance(x, np.ndarray) else torch.stack(rows, 1)
 
 
-def _same(saved: torch.Tensor, x: Array) -> bool:
-    now = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
-    return torch.equal(saved, now)
+def _same(saved: Array, x: Array) -> bool:
+    return torch.equal(*(torch.from_numpy(each) if isinstance(each, np.ndarray) else each for each in (saved, x)))
 
 
 class BFGS(FullBatch):
@@ -199,6 +235,7 @@ class BFGS(FullBatch):
         params: parameters or groups, all of one dtype; float64 is advised.
         max_iter: steps per call of `step`. Default 20.
         gtol: a call ends early where no entry of the gradient is larger. Default 1e-7.
+        lr: the very first trial is so many times as long as it would be. Default 1.
         self_scaled: the self-scaled Broyden family, for physics-informed networks. Default False.
         search: the line search. Default: Wolfe or approximate Wolfe.
 
@@ -222,11 +259,12 @@ class BFGS(FullBatch):
         max_iter: int = 20,
         gtol: float = 1e-7,
         *,
+        lr: float = 1.0,
         self_scaled: bool = False,
         search: Search = loose_wolfe,
     ):
         self.self_scaled, self.search = self_scaled, search
-        super().__init__(params, max_iter, gtol)
+        super().__init__(params, max_iter, gtol, lr)
 
     def method(self, n: int) -> Method:
         """The method for n unknowns."""
@@ -240,6 +278,7 @@ class LBFGS(FullBatch):
         params: parameters or groups, all of one dtype.
         max_iter: steps per call of `step`. Default 20.
         gtol: a call ends early where no entry of the gradient is larger. Default 1e-7.
+        lr: the very first trial is so many times as long as it would be. Default 1.
         history_size: how many pairs it remembers. Default 100, as in torch.
         search: the line search. Default: Wolfe or approximate Wolfe.
     """
@@ -250,13 +289,14 @@ class LBFGS(FullBatch):
         max_iter: int = 20,
         gtol: float = 1e-7,
         *,
+        lr: float = 1.0,
         history_size: int = 100,
         search: Search = loose_wolfe,
     ):
         if isinstance(history_size, bool) or not isinstance(history_size, int) or history_size < 1:
             raise ValueError(f"history_size is {history_size!r}; it must be a whole number, at least 1.")
         self.history_size, self.search = history_size, search
-        super().__init__(params, max_iter, gtol)
+        super().__init__(params, max_iter, gtol, lr)
 
     def method(self, n: int) -> Method:
         """The method for n unknowns."""
@@ -270,15 +310,23 @@ class ConjugateGradient(FullBatch):
         params: parameters or groups, all of one dtype.
         max_iter: steps per call of `step`. Default 20.
         gtol: a call ends early where no entry of the gradient is larger. Default 1e-7.
+        lr: the very first trial is so many times as long as it would be. Default 1.
         beta: one of the functions of `thalweg.minimize.direction.conjugate_gradient`. Default: hybrid.
         search: the line search. Default: strong Wolfe with c2 = 0.2.
     """
 
     def __init__(
-        self, params: Any, max_iter: int = 20, gtol: float = 1e-7, *, beta: Beta = hybrid, search: Search = sharp_wolfe
+        self,
+        params: Any,
+        max_iter: int = 20,
+        gtol: float = 1e-7,
+        *,
+        lr: float = 1.0,
+        beta: Beta = hybrid,
+        search: Search = sharp_wolfe,
     ):
         self.beta, self.search = beta, search
-        super().__init__(params, max_iter, gtol)
+        super().__init__(params, max_iter, gtol, lr)
 
     def method(self, n: int) -> Method:
         """The method for n unknowns."""
@@ -292,14 +340,15 @@ class Newton(FullBatch):
         params: parameters or groups, all of one dtype.
         max_iter: steps per call of `step`. Default 20.
         gtol: a call ends early where no entry of the gradient is larger. Default 1e-7.
+        lr: the very first radius is so many times as long as it would be. Default 1.
         matrix: up to so many unknowns the whole Hessian is used, above only products with it. Default 500.
     """
 
     backward = False
 
-    def __init__(self, params: Any, max_iter: int = 20, gtol: float = 1e-7, *, matrix: int = 500):
+    def __init__(self, params: Any, max_iter: int = 20, gtol: float = 1e-7, *, lr: float = 1.0, matrix: int = 500):
         self.matrix = matrix
-        super().__init__(params, max_iter, gtol)
+        super().__init__(params, max_iter, gtol, lr)
 
     def method(self, n: int) -> Method:
         """The method for n unknowns."""

@@ -2,8 +2,8 @@
 
 One file each, with a function `task(**options) -> Task`; a file in this folder is a workload.
 
-    >>> names()
-    ['breast_cancer', 'digits', 'mnist1d', 'mnist5k', 'poisson_pinn', 'quadratic_deep', 'shakespeare']
+    >>> print(*names())
+    breast_cancer digits mnist1d mnist5k poisson_pinn poisson_pinn_fixed quadratic_deep shakespeare
 """
 
 from __future__ import annotations

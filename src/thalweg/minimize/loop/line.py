@@ -122,6 +122,10 @@ class LineWalk:
             self._turn(slice(None) if every(good) else np.flatnonzero(good), x, f, g)
         return Told(x, f, g, norm, good, stuck)
 
+    def scale(self, factor: float) -> None:
+        """Make the first trial so many times as long, before anything was tried."""
+        self.step = self.step * factor
+
     def keep(self, rows: np.ndarray) -> None:
         """Go on with these problems only."""
         for name in ("x", "f", "g", "d", "step", "slope", "plain", "mean", "weight"):

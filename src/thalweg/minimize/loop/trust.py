@@ -57,6 +57,10 @@ class TrustWalk:
             self.model.take(rows, self.x[rows], self.g[rows])
         return Told(x, f, g, norm, moved, stuck)
 
+    def scale(self, factor: float) -> None:
+        """Make the first radius so many times as long, before anything was tried."""
+        self.radius = self.radius * factor
+
     def state(self) -> dict[str, Any]:
         """All that a walk knows beside its point, for a state_dict."""
         return {"x": saved(self.x), "f": float(self.f[0]), "radius": saved(self.radius), **self.model.state()}
