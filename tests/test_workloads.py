@@ -23,6 +23,7 @@ PARAMETERS = {
     "mnist1d": 5_200,
     "mnist5k": 106_000,
     "poisson_pinn": 2_200,
+    "poisson_pinn_fixed": 2_200,
     "quadratic_deep": 100,
     "shakespeare": 238_000,
 }
@@ -93,7 +94,7 @@ def test_seed_decides(name):
     assert equal(task.train(7, 3), last)  # whatever was asked in between
     assert torch.equal(torch.get_rng_state(), state)
     if name != "breast_cancer":  # all rows at once
-        assert not equal(task.train(8, 3), last)
+        assert equal(task.train(8, 3), last) == (name == "poisson_pinn_fixed")
         assert not equal(task.train(7, 4), last)
     one, same, other = (list(task.model(seed).state_dict().values()) for seed in (3, 3, 4))
     assert equal(one, same)
