@@ -26,6 +26,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "optimizers",
         "namesakes",
         "schedule",
+        "together",
         "explanation",
         "wrappers",
         "partition",

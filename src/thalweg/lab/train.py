@@ -147,9 +147,9 @@ class Training:
             if isinstance(self.optimizer, FullBatch):
                 for group in self.optimizer.param_groups:
                     group["max_iter"] = 1
-            self._batches = task.batches(seed)
+            self.batches = task.batches(seed)
             self._streams = streams()
-            self._own = self._first_own = self._read()
+            self.own = self.first_own = self.read_streams()
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -165,32 +165,43 @@ class Training:
         if not 0 <= until <= self.steps:
             raise ValueError(f"until is {until!r}; it must be a step of the run, from 0 to {self.steps}.")
         with self._counted(), undisturbed(), torch.enable_grad():
-            self._write(self._own)
-            if not self._curve:
-                self._point()
+            self.write_streams(self.own)
+            self.begin()
             while self.step < until and self.why is None:
                 if isinstance(self.optimizer, FullBatch):
                     self._iterate(until)
                 else:
                     self._take_step()
-            self._own = self._read()
+            self.own = self.read_streams()
+
+    def begin(self) -> None:
+        """Measure before the first step, unless that is done."""
+        if not self._curve:
+            self._point()
 
     def _take_step(self) -> None:
-        batch = next(self._batches)
+        batch = next(self.batches)
         if self.step == 0:
-            self._first_own = self._read()
+            self.first_own = self.read_streams()
         self.optimizer.zero_grad()
         loss = self.task.loss(self.model.train(), batch)
-        value = loss.item()
-        self._losses.append(value)
+        if self.goes_on(loss.item()):
+            loss.backward()
+            self.optimizer.step()
+            self.scheduler.step()
+            self.stepped()
+
+    def goes_on(self, loss: float) -> bool:
+        """Record a step's loss; False if the run ends there."""
+        self._losses.append(loss)
         if len(self._losses) == 1:
-            self._curve[0] = replace(self._curve[0], loss=value)
-        if not math.isfinite(value):
-            self.why = f"the loss is {value} in step {self.step + 1}"
-            return
-        loss.backward()
-        self.optimizer.step()
-        self.scheduler.step()
+            self._curve[0] = replace(self._curve[0], loss=loss)
+        if not math.isfinite(loss):
+            self.why = f"the loss is {loss} in step {self.step + 1}"
+        return self.why is None
+
+    def stepped(self) -> None:
+        """Count a step that was taken, and measure where the curve has a point."""
         self.step += 1
         if self.step in self._marks:
             if not all_finite(self.parameters):
@@ -300,7 +311,7 @@ class Training:
     def _risen(self) -> str | None:
         """Whether the loss on the first batch is clearly above its start."""
         before = copy.deepcopy(self._state())  # train mode may move a model's running averages
-        self._write(self._first_own)
+        self.write_streams(self.first_own)
         first = next(self.task.batches(self.seed))
         with torch.no_grad():
             again = self.task.loss(self.model.train(), first).item()
@@ -334,7 +345,7 @@ class Training:
             "attributes": {name: _plain(module) for name, module in self.model.named_modules()},
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
-            "position": self._batches.position,
+            "position": self.batches.position,
             "recorded": {name: getattr(self, name) for name in RECORDED},
         }
 
@@ -347,19 +358,21 @@ class Training:
             vars(module).update(state["attributes"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
-        self._batches = self.task.batches(self.seed, state["position"])
+        self.batches = self.task.batches(self.seed, state["position"])
         for name, value in state["recorded"].items():
             setattr(self, name, value)
 
-    def _read(self) -> list[Any]:
+    def read_streams(self) -> list[Any]:
+        """Where the process' random streams stand."""
         return [read() for read, _ in self._streams]
 
-    def _write(self, states: Sequence[Any]) -> None:
+    def write_streams(self, states: Sequence[Any]) -> None:
+        """Put them there."""
         for (_, write), state in zip(self._streams, states, strict=True):
             write(state)
 
 
-RECORDED = ("step", "why", "seconds", "_losses", "_curve", "_own", "_first_own", "_spent", "still_walks")
+RECORDED = ("step", "why", "seconds", "_losses", "_curve", "own", "first_own", "_spent", "still_walks")
 
 
 class _SpentError(Exception):

@@ -1,0 +1,176 @@
+"""How a few operations run for all members at once, where `torch.func.vmap` is slow or cannot know.
+
+vmap turns convolutions with a kernel per member into one grouped convolution, which is slow on a CPU; here they
+are one matrix product per member. And vmap draws dropout for all members from one stream, while every run has a
+stream of its own: here each member draws from its own, the numbers that its own run would draw.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]  # vmap's level has no public door
+from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+
+class Batching(TorchFunctionMode):
+    """While it is entered, inside one vmap over members, these operations go their own way.
+
+    Args:
+        streams: each member's random stream, for dropout.
+        convolutions: whether they are products here. They round otherwise than torch's own, which a maximum over
+            nearly equal values may tell.
+    """
+
+    def __init__(self, streams: Sequence[torch.Generator] = (), convolutions: bool = True):
+        super().__init__()
+        self.streams, self.convolutions = streams, convolutions
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Called by torch for every function of its own."""
+        rule = RULES.get(function)
+        if rule is not None and _functorch.maybe_current_level() == 1:
+            answer = rule(self, *args, **(kwargs or {}))
+            if answer is not None:
+                return answer
+        return function(*args, **(kwargs or {}))
+
+
+def _dropout(
+    batching: Batching, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor | None:
+    if not training or not 0 < p < 1 or inplace or not _is_stacked(input) or not batching.streams:
+        return None
+    level = _functorch.maybe_get_level(input)
+    with temporarily_pop_interpreter_stack():
+        x = _members(input)
+        kept = torch.stack([torch.empty_like(x[0]).bernoulli_(1 - p, generator=own) for own in batching.streams])
+        return _functorch._add_batch_dim(x * kept.div_(1 - p), 0, level)
+
+
+def _convolution(dimensions: int) -> Callable[..., Tensor | None]:
+    def convolution(
+        batching: Batching, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1,
+        padding: Any = 0, dilation: Any = 1, groups: int = 1,
+    ) -> Tensor | None:  # fmt: skip
+        plain = batching.convolutions and groups == 1 and not isinstance(padding, str)
+        plain = plain and input.ndim == dimensions + 2
+        if not plain or not _is_stacked(weight) or (bias is not None and not _is_stacked(bias)):
+            return None
+        level = _functorch.maybe_get_level(weight)
+        shared = not _functorch.is_batchedtensor(input)
+        if not shared and not _is_stacked(input):
+            return None
+        with temporarily_pop_interpreter_stack():
+            w = _members(weight)
+            b = None if bias is None else _members(bias)
+            x = input.unsqueeze(0) if shared else _members(input)
+            shape = _Windows(w.shape[3:], *(_each(value, dimensions) for value in (stride, padding, dilation)))
+            return _functorch._add_batch_dim(_convolved(x, w, b, shape), 0, level)
+
+    return convolution
+
+
+def _convolved(x: Tensor, w: Tensor, b: Tensor | None, windows: _Windows) -> Tensor:
+    """x (K or 1, batch, channels, ...), w (K, out, channels, ...), b (K, out) to (K, batch, out, ...).
+
+    With the batch last, all that the windows copy is contiguous, and a product's rows come out as the next
+    convolution wants them.
+    """
+    members, out = w.shape[:2]
+    seen = _Seen.apply(x.movedim(1, -1), windows)  # (K or 1, channels, window, places, batch)
+    places = seen.shape[-len(windows.size) - 1 :]
+    if len(seen) == 1:  # what all members see is read once, for the kernels of all
+        rows, seen = w.reshape(members * out, -1), seen.reshape(w[0, 0].numel(), -1)
+        y = rows @ seen if b is None else torch.addmm(b.reshape(-1, 1), rows, seen)
+    else:
+        rows, seen = w.reshape(members, out, -1), seen.reshape(members, w[0, 0].numel(), -1)
+        y = rows @ seen if b is None else torch.baddbmm(b.unsqueeze(2), rows, seen)
+    return y.view(members, out, *places).movedim(-1, 1)
+
+
+class _Windows:
+    """The windows of a convolution: what each of its places sees, as slices of the padded input."""
+
+    def __init__(self, size: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]):
+        self.size, self.stride, self.padding, self.dilation = tuple(size), stride, padding, dilation
+
+    def places(self, lengths: Sequence[int]) -> list[int]:
+        return [
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, k, s, p, d in zip(lengths, self.size, self.stride, self.padding, self.dilation, strict=True)
+        ]
+
+    def slices(self, places: Sequence[int]) -> list[tuple[slice, ...]]:
+        """For each element of the window, what of the padded input it meets."""
+        axes = [
+            [slice(d * j, d * j + s * (n - 1) + 1, s) for j in range(k)]
+            for n, k, s, d in zip(places, self.size, self.stride, self.dilation, strict=True)
+        ]
+        return list(itertools.product(*axes))
+
+
+class _Seen(torch.autograd.Function):
+    """(..., lengths, batch) to (..., window, places, batch): every element of the window in a row of its own."""
+
+    @staticmethod
+    def forward(x: Tensor, windows: _Windows) -> Tensor:
+        lengths = x.shape[-len(windows.size) - 1 : -1]
+        places, outer = windows.places(lengths), x.shape[: -len(windows.size) - 1]
+        sides = [side for p in reversed(windows.padding) for side in (p, p)]
+        padded = functional.pad(x, [0, 0, *sides]) if any(sides) else x
+        slices = windows.slices(places)
+        seen = x.new_empty(*outer, len(slices), *places, x.shape[-1])
+        dots = (slice(None),) * len(outer)
+        for j, part in enumerate(slices):
+            seen[(*dots, j)] = padded[(*dots, *part)]
+        return seen
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.shape, ctx.windows = inputs[0].shape, inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,), windows = gradients, ctx.windows
+        lengths = ctx.shape[-len(windows.size) - 1 : -1]
+        outer = ctx.shape[: -len(windows.size) - 1]
+        wide = [n + 2 * p for n, p in zip(lengths, windows.padding, strict=True)]
+        padded = gradient.new_zeros(*outer, *wide, ctx.shape[-1])
+        dots = (slice(None),) * len(outer)
+        for j, part in enumerate(windows.slices(windows.places(lengths))):
+            padded[(*dots, *part)] += gradient[(*dots, j)]
+        inner = [slice(p, p + n) for n, p in zip(lengths, windows.padding, strict=True)]
+        return padded[(*dots, *inner)], None
+
+
+def _is_stacked(x: Any) -> bool:
+    """Whether a tensor is one per member, and nothing else is wrapped around it."""
+    return _functorch.is_batchedtensor(x) and not _functorch.is_functorch_wrapped_tensor(_functorch.get_unwrapped(x))
+
+
+def _members(x: Tensor) -> Tensor:
+    """What is in it: (K, ...)."""
+    return _functorch.get_unwrapped(x).movedim(_functorch.maybe_get_bdim(x), 0)
+
+
+def _each(value: Any, dimensions: int) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, Sequence) and len(value) > 1 else dimensions * (_first(value),)
+
+
+def _first(value: Any) -> int:
+    return value[0] if isinstance(value, Sequence) else value
+
+
+RULES: dict[Any, Callable[..., Tensor | None]] = {
+    functional.dropout: _dropout,
+    functional.conv1d: _convolution(1),
+    functional.conv2d: _convolution(2),
+    functional.conv3d: _convolution(3),
+}

@@ -1,0 +1,117 @@
+"""A task's loss for the models of K members at once, by `torch.func.vmap`.
+
+The user's loss calls a module. It gets one whose parameters and buffers are, while it runs, those of all members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from thalweg.lab.batching import Batching
+
+Loss = Callable[[nn.Module, Any], Tensor]
+
+
+class Refused(Exception):
+    """These runs cannot be trained as one; one sentence says why."""
+
+
+class Vectorised:
+    """The losses of K members on their batches, followed by autograd down to the stacked tensors.
+
+    Args:
+        loss: the task's.
+        template: a module like those of the members; its own numbers are not looked at.
+        stacked: parameters and buffers by their full names, each of shape (K, ...). Tied ones stand once, under
+            their first name. What is not here is the template's.
+        batching: how a few operations go their own way.
+    """
+
+    def __init__(self, loss: Loss, template: nn.Module, stacked: Mapping[str, Tensor], batching: Batching):
+        self.loss, self.template, self.batching = loss, template.train(), batching
+        self.tensors = list(stacked.values())
+        places = places_of(template)
+        self.places = [places[name] for name in stacked]
+
+    def __call__(self, batch: Any, shared: bool) -> Tensor:
+        """The losses, of shape (K,).
+
+        Args:
+            batch: what all members get, or their batches merged (`merged`).
+            shared: which of the two.
+
+        Raises:
+            Exception: whatever vmap says of an operation that it cannot do for all members at once.
+        """
+        leaves, form = pytree.tree_flatten(batch)
+        apart = [not shared and isinstance(leaf, Apart) for leaf in leaves]
+        moving = [leaf.tensor for leaf, own in zip(leaves, apart, strict=True) if own]
+
+        def member(tensors: list[Tensor], moving: list[Tensor]) -> Tensor:
+            for places, tensor in zip(self.places, tensors, strict=True):
+                for held, key in places:
+                    held[key] = tensor
+            own = iter(moving)
+            mine = [next(own) if is_own else leaf for leaf, is_own in zip(leaves, apart, strict=True)]
+            return self.loss(self.template, pytree.tree_unflatten(mine, form))
+
+        with self.batching:
+            return torch.func.vmap(member, randomness="error")(self.tensors, moving)
+
+
+class Apart:
+    """A leaf of merged batches that is different for every member: (K, ...)."""
+
+    def __init__(self, tensor: Tensor):
+        self.tensor = tensor
+
+
+def merged(batches: Sequence[Any]) -> Any:
+    """One batch of the same form for K of them; leaves that differ are `Apart`.
+
+    Raises:
+        Refused: they differ in form, shape, or in what is no tensor.
+    """
+    columns, form = [], None
+    for batch in batches:
+        leaves, own = pytree.tree_flatten(batch)
+        if form is not None and own != form:
+            raise Refused("the batches of different seeds differ in form")
+        form = own
+        columns.append(leaves)
+    assert form is not None  # at least one batch
+    return pytree.tree_unflatten([_merged(rows) for rows in zip(*columns, strict=True)], form)
+
+
+def _merged(rows: Sequence[Any]) -> Any:
+    first = rows[0]
+    if all(row is first for row in rows):
+        return first
+    if not all(isinstance(row, Tensor) for row in rows):
+        if all(isinstance(row, int | float | str | bytes | None) and row == first for row in rows):
+            return first
+        raise Refused(f"the batches of different seeds differ in a {type(first).__name__}")
+    if any(row.shape != first.shape or row.dtype != first.dtype for row in rows):
+        raise Refused("the batches of different seeds have different shapes")
+    return Apart(torch.stack(list(rows)))
+
+
+def places_of(module: nn.Module) -> dict[str, list[tuple[dict[str, Any], str]]]:
+    """Where a module holds each parameter and buffer: by full name; one that is tied has several places."""
+    found: dict[int, list[tuple[dict[str, Any], str]]] = {}
+    names: dict[str, int] = {}
+    for prefix, part in module.named_modules():
+        for held in (part._parameters, part._buffers):
+            for key, tensor in held.items():
+                if tensor is not None:
+                    names.setdefault(f"{prefix}.{key}".lstrip("."), id(tensor))
+                    found.setdefault(id(tensor), []).append((held, key))
+    first: dict[int, str] = {}
+    for name, number in names.items():
+        first.setdefault(number, name)
+    return {name: found[number] for number, name in first.items()}

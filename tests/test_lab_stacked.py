@@ -1,0 +1,249 @@
+"""Runs trained as one against the plain loop: the same numbers up to rounding, or one sentence why not."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from thalweg import schedule
+from thalweg.lab.candidates import Candidate
+from thalweg.lab.stacked import train_together
+from thalweg.lab.task import Task
+from thalweg.lab.train import Training
+from thalweg.lab.vectorised import Refused
+
+STEPS = 12
+RATES = [{"lr": lr} for lr in (1e-3, 1e-2, 3e-2)]
+
+
+def rows(n: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    x = torch.randn(n, 6, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
+    return x, x.sum(1, keepdim=True).sin()
+
+
+def mse(model, batch):
+    return nn.functional.mse_loss(model(batch[0]), batch[1])
+
+
+def task(build, loss=mse, train=lambda step, seed: rows(16, 1000 * seed + step)) -> Task:
+    def model(seed):
+        return build().double()
+
+    return Task(
+        model=model, train=train, loss=loss, validation=rows(40, -1), metric=mse, mode="min", steps=STEPS, name="toy"
+    )
+
+
+def trainings(of: Task, hypers=RATES, seeds=(0, 1, 2), optimizer="adamw"):
+    candidate = Candidate(optimizer, optimizer)
+    return [
+        Training(of, candidate.configure(hyper, "warmup_cosine"), seed=seed, steps=STEPS)
+        for hyper, seed in zip(hypers, seeds, strict=True)
+    ]
+
+
+def both_ways(of: Task, hypers=RATES, seeds=(0, 1, 2), optimizer="adamw", until=None):
+    alone, together = (trainings(of, hypers, seeds, optimizer) for _ in range(2))
+    for training in alone:
+        training.advance(until)
+    train_together(of, together, schedule.warmup_cosine, until)
+    return alone, together
+
+
+def same(alone, together, tolerance=1e-9):
+    for one, other in zip(alone, together, strict=True):
+        a, b = one.run(), other.run()
+        assert (a.why is None, a.steps) == (b.why is None, b.steps)
+        assert [p.step for p in a.curve] == [p.step for p in b.curve]
+        for p, q in zip(a.curve, b.curve, strict=True):
+            assert p.metric == pytest.approx(q.metric, rel=tolerance)
+            assert p.loss == pytest.approx(q.loss, rel=tolerance)
+        for (name, x), (_, y) in zip(one.model.state_dict().items(), other.model.state_dict().items(), strict=True):
+            torch.testing.assert_close(x, y, rtol=tolerance, atol=tolerance, msg=name)
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.second.weight = self.first.weight
+        self.last = nn.Linear(6, 1)
+
+    def forward(self, x):
+        return self.last(self.second(self.first(x).tanh()).tanh())
+
+
+class Counting(nn.Linear):
+    def __init__(self):
+        super().__init__(6, 1)
+        self.calls = 0
+
+    def forward(self, input):
+        self.calls += 1
+        return super().forward(input) * (1 + 0.1 * self.calls)
+
+
+class Frozen(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features, self.last = nn.Linear(6, 8).requires_grad_(False), nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.last(self.features(x).relu())
+
+
+class Images(nn.Sequential):
+    def __init__(self):
+        super().__init__(
+            nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 3, (2, 3), stride=(1, 2), padding=(1, 2)), nn.Tanh(),
+            nn.Conv2d(3, 2, 2, bias=False, dilation=(2, 1)), nn.Flatten(), nn.LazyLinear(1),
+        )  # fmt: skip
+        self(torch.zeros(1, 6))
+
+
+MODELS = {
+    "mlp": lambda: nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 1)),
+    "tied": Tied,
+    "batch norm": lambda: nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1)),
+    "dropout": lambda: nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.4), nn.ReLU(), nn.Linear(8, 1)),
+    "frozen": Frozen,
+    "images": Images,
+    "curves": lambda: nn.Sequential(
+        nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 3, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(9, 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("seeds", [(0, 1, 2), (5, 5, 5)], ids=["seeds", "one seed"])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_member_is_its_own_run(name, seeds):
+    same(*both_ways(task(MODELS[name]), seeds=seeds))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "hypers"),
+    [
+        ("momentum", [{"lr": 0.1, "momentum": m} for m in (0.5, 0.9, 0.99)]),
+        ("nadam", [{"lr": 1e-2, "beta1": b} for b in (0.5, 0.9, 0.99)]),
+        ("lamb", RATES),
+        ("sgd", RATES),
+        ("adagrad", RATES),
+    ],
+)
+def test_every_kind_of_optimizer(optimizer, hypers):
+    same(*both_ways(task(MODELS["mlp"]), hypers, optimizer=optimizer))
+
+
+@pytest.mark.parametrize("seeds", [(0, 1, 2), (5, 5, 5)])
+def test_a_data_loader_is_walked_in_each_seeds_own_order(seeds):
+    loader = DataLoader(TensorDataset(*rows(40, 3)), batch_size=16, shuffle=True)
+    same(*both_ways(task(MODELS["mlp"], train=loader), seeds=seeds))
+
+
+def test_a_member_that_diverges_leaves_the_others_as_they_are():
+    hypers = [{"lr": 0.01}, {"lr": 1e200}, {"lr": 0.02}]
+    alone, together = both_ways(task(MODELS["mlp"]), hypers, optimizer="sgd")
+    assert [t.why is None for t in together] == [True, False, True]
+    assert together[1].why == alone[1].why
+    same([alone[0], alone[2]], [together[0], together[2]])
+
+
+def test_a_leg_can_be_continued_either_way():
+    of = task(MODELS["dropout"])
+    alone, together = both_ways(of, until=5)
+    same(alone, together)
+    later = trainings(of)
+    for training, before in zip(later, together, strict=True):
+        training.load(before.state())
+    for training in alone[:1]:
+        training.advance()
+    later[0].advance()
+    same(alone[:1], later[:1])
+    for training in alone[1:]:
+        training.advance()
+    train_together(of, later[1:], schedule.warmup_cosine)
+    same(alone[1:], later[1:])
+
+
+def test_random_streams_are_as_before():
+    before = torch.get_rng_state()
+    both_ways(task(MODELS["dropout"]))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Noisy(nn.Linear):
+    def __init__(self):
+        super().__init__(6, 1)
+
+    def forward(self, input):
+        return super().forward(input + torch.randn_like(input))
+
+
+class Branching(nn.Linear):
+    def __init__(self):
+        super().__init__(6, 1)
+
+    def forward(self, input):
+        return super().forward(input) if self.weight.sum() > 0 else -super().forward(input)
+
+
+class Hidden(nn.Linear):
+    def __init__(self):
+        super().__init__(6, 1)
+        self.shift = torch.randn(6, dtype=torch.float64)
+
+    def forward(self, input):
+        return super().forward(input + self.shift)
+
+
+def item(model, batch):
+    loss = mse(model, batch)
+    return loss * (1 + 0 * loss.item())
+
+
+def numpy_noise(model, batch):
+    import numpy as np
+
+    return mse(model, batch) * (1 + 0.1 * np.random.rand())
+
+
+@pytest.mark.parametrize(
+    ("of", "says"),
+    [
+        (task(Noisy), "random"),
+        (task(Branching), "data-dependent control flow"),
+        (task(Hidden), "shift"),
+        (task(Counting), "counts"),
+        (task(MODELS["mlp"], loss=item), "item"),
+        (task(MODELS["mlp"], loss=numpy_noise), "NumPy"),
+    ],
+    ids=["noise", "branch", "hidden tensor", "counter", "item", "numpy"],
+)
+def test_what_cannot_be_right_is_refused(of, says):
+    with pytest.raises(Refused, match=says):
+        both_ways(of)
+
+
+def test_batches_of_different_shapes_are_refused():
+    of = task(MODELS["mlp"], train=lambda step, seed: rows(16 + seed, 1000 * seed + step))
+    with pytest.raises(Refused, match="different shapes"):
+        both_ways(of)
+
+
+def test_autocast_is_right_or_refused():
+    def cast(model, batch):
+        with torch.autocast("cpu", torch.bfloat16):
+            return mse(model, batch).float()
+
+    of = dataclasses.replace(
+        task(MODELS["mlp"], loss=cast), model=lambda seed: MODELS["mlp"](),
+        validation=tuple(x.float() for x in rows(40, -1)),
+        train=lambda step, seed: tuple(x.float() for x in rows(16, 1000 * seed + step)),
+    )  # fmt: skip
+    try:
+        alone, together = both_ways(of)
+    except Refused:
+        return
+    same(alone, together, 1e-2)
