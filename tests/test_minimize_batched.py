@@ -144,6 +144,33 @@ def test_the_loop_on_tensors_takes_the_path_of_the_loop_on_numpy(method, monkeyp
     torch.testing.assert_close(again.x, alone.x, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("method", EVERY)
+def test_a_gpu_comes_to_the_same(method):
+    x0 = starts(64)
+    here = tw.minimize(valley, x0, method=method, batched=True)
+    there = tw.minimize(valley, x0.cuda(), method=method, batched=True)
+    assert there.x.is_cuda
+    assert there.success.all()
+    torch.testing.assert_close(there.x.cpu(), here.x, rtol=1e-4, atol=1e-4)
+    assert (there.nit.cpu() - here.nit).abs().max() <= 3
+    alone = tw.minimize(valley, x0[0].cuda(), method=method)
+    assert alone.success
+    assert alone.x.is_cuda
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_every_member_beyond_a_handful_of_unknowns_behaves_as_alone(method):
+    """14 unknowns: conjugate gradients are themselves, and begin anew on their diagonal at different times."""
+    x0 = starts(8, 14)
+    batch = tw.minimize(valley, x0, method=method, batched=True)
+    assert batch.success.all()
+    for i in range(8):
+        alone = tw.minimize(valley, x0[i], method=method)
+        assert (int(batch.nit[i]), int(batch.nfev[i])) == (alone.nit, alone.nfev)
+        torch.testing.assert_close(batch.x[i], alone.x, rtol=1e-7, atol=1e-9)
+
+
 def test_refusals_of_batches():
     with pytest.raises(ValueError, match="leading axis"):
         tw.minimize(valley, torch.tensor(1.0, dtype=torch.float64), batched=True)

@@ -263,19 +263,25 @@ def test_a_wrong_gradient_ends_with_a_sentence():
 @pytest.mark.parametrize("method", EVERY)
 @pytest.mark.parametrize("factor", [1e-12, 1e12])
 @pytest.mark.parametrize("what", ["f", "x"])
-def test_the_scale_of_f_and_x_does_not_matter(method, factor, what):
-    """Powers of two, so that even rounding is the same."""
+@pytest.mark.parametrize("fun_of_unit_scale", ["rosenbrock", "beyond its n"])
+def test_the_scale_of_f_and_x_does_not_matter(method, factor, what, fun_of_unit_scale):
+    """Powers of two, so that even rounding is the same; the second function has 14 unknowns of different scale."""
     c = 2.0 ** round(math.log2(factor))
+    if fun_of_unit_scale == "rosenbrock":
+        unit, start = rosenbrock, START
+    else:  # cg is cg here, and is scaled anew every 14 steps
+        weights = 2.0 ** torch.arange(14, dtype=torch.float64)
+        unit, start = lambda x: (weights * (x - 1) ** 2).sum() + (x**4).sum(), -torch.ones(14, dtype=torch.float64)
     paths = []
     for f_scale, x_scale in ((1.0, 1.0), (c, 1.0) if what == "f" else (1.0, c)):
         path = []
 
         def fun(x, f_scale=f_scale, x_scale=x_scale):
-            return f_scale * rosenbrock(x / x_scale)
+            return f_scale * unit(x / x_scale)
 
         result = tw.minimize(
             fun,
-            START * x_scale,
+            start * x_scale,
             method=method,
             tol=1e-5 * f_scale / x_scale,
             callback=lambda x, path=path, x_scale=x_scale: path.append(x / x_scale),
@@ -299,6 +305,8 @@ def test_the_scale_of_f_and_x_does_not_matter(method, factor, what):
         (dict(options={"gtol": -1}), r"gtol is -1; it must be"),
         (dict(tol="small"), r"gtol is 'small'"),
         (dict(bounds=[(0, 1)] * 2), r"bounds is given; .* L-BFGS-B"),
+        (dict(method="bfgs", hess=hessian_numpy), r"hess is given and method is 'bfgs', which does not use it"),
+        (dict(method="newton", hessp=hessian_numpy), r"hessp is given and method is 'newton', .* must be newton-cg"),
         (dict(vectorized=True), r"vectorized is True and batched is False"),
         (dict(method=along_lines("x", bfgs, loose_wolfe), options={"memory": 3}), r"options has 'memory'"),
     ],
@@ -327,6 +335,13 @@ def test_more_refusals():
         tw.minimize(lambda x: 3.0, [1.0, 2.0], jac=True)
     with pytest.raises(ValueError, match="the gradient has the shape"):
         tw.minimize(lambda x: (3.0, np.ones(3)), [1.0, 2.0], jac=True)
+
+
+def test_lbfgs_reports_its_history_size():
+    assert tw.minimize(rosenbrock, START, method="lbfgs").history == 4
+    assert tw.minimize(rosenbrock, START, method="lbfgs", options={"memory": 7}).history == 7
+    assert tw.minimize(rosenbrock, START[None], method="lbfgs", batched=True).history == 4
+    assert tw.minimize(rosenbrock, START).history is None
 
 
 def test_a_method_of_ones_own():

@@ -118,6 +118,8 @@ def test_refusals():
         tw.LBFGS([p], max_iter=0)
     with pytest.raises(ValueError, match="gtol is -1"):
         tw.BFGS([p], gtol=-1)
+    with pytest.raises(ValueError, match="lr is 0; it must be a number, above 0"):
+        tw.ConjugateGradient([p], lr=0)
     with pytest.raises(ValueError, match="history_size is 0"):
         tw.LBFGS([p], history_size=0)
     with pytest.raises(TypeError, match="closure returned int"):

@@ -21,6 +21,7 @@ __all__ = ["METHODS", "Method", "Result", "along_lines", "minimize"]
 
 LARGEST_MATRIX = 5000  # unknowns: BFGS keeps n^2 numbers, 200 MB of float64 here
 LIMITS = ("gtol", "maxiter", "maxfun", "patience")
+USED_BY = {"hess": ("newton", "newton-line", "newton-cg"), "hessp": ("newton-cg",)}
 DENSE = ("bfgs", "broyden", "newton", "newton-line")
 
 MESSAGES = {
@@ -81,10 +82,11 @@ def minimize(
         vectorized: fun takes k problems (k, ...) and returns k numbers; k falls as problems finish.
 
     Returns:
-        A `Result`: x, fun, grad, success, status, message, nit, nfev, ngev, nhev, nhvp, method.
+        A `Result`: x, fun, grad, success, status, message, nit, nfev, ngev, nhev, nhvp, method, history.
 
     Raises:
-        ValueError: an unknown method or option, a start where fun is not finite, bounds.
+        ValueError: an unknown method or option, a start where fun is not finite, bounds, a hess or hessp that the
+            method does not use.
         TypeError: an x0 that holds no real numbers; a fun that returns none.
 
     Example:
@@ -154,6 +156,10 @@ def _choose(
             near = did_you_mean(given["search"], SEARCHES)
             raise ValueError(f"search is {given['search']!r}; it must be one of {', '.join(SEARCHES)}.{near}")
         given["search"] = SEARCHES[given["search"]]
+    for what, value in (("hess", hess), ("hessp", hessp)):
+        if value is not None and name not in USED_BY[what]:
+            users = " or ".join(USED_BY[what])
+            raise ValueError(f"{what} is given and method is {name!r}, which does not use it; it must be {users}.")
     return METHODS[name](n, **given), Limits(**limits)
 
 
@@ -196,7 +202,14 @@ def _result(progress: Progress, form: Form, method: Method) -> Result:
             success = torch.from_numpy(success)
             many = {name: torch.from_numpy(value) for name, value in many.items()}
         return Result(
-            form.give(progress.x), fun, form.give(progress.grad), success, message=messages, method=method.name, **many
+            form.give(progress.x),
+            fun,
+            form.give(progress.grad),
+            success,
+            message=messages,
+            method=method.name,
+            history=method.history,
+            **many,
         )
     one = {name: int(value[0]) for name, value in counts.items()}
     return Result(
@@ -206,5 +219,6 @@ def _result(progress: Progress, form: Form, method: Method) -> Result:
         bool(success[0]),
         message=messages[0],
         method=method.name,
+        history=method.history,
         **one,
     )

@@ -61,6 +61,16 @@ def some(mask: Array) -> bool:
     return bool(mask[0]) if len(mask) == 1 else bool(mask.any())
 
 
+def surely(mask: Array) -> bool:
+    """Whether all of a mask is known to be true; on a GPU never, since asking would wait for it."""
+    return isinstance(mask, np.ndarray) and every(mask)
+
+
+def perhaps(mask: Array) -> bool:
+    """Whether any of a mask may be true; on a GPU always, since asking would wait for it."""
+    return not isinstance(mask, np.ndarray) or some(mask)
+
+
 def largest(x: Array) -> Array:
     """The largest magnitude in each row: (B, n) -> (B,)."""
     return abs(x).max(-1) if isinstance(x, np.ndarray) else torch.amax(abs(x), -1)

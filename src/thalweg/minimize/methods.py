@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from thalweg.minimize.card import MethodCard
@@ -17,11 +17,12 @@ from thalweg.minimize.search import Search, armijo, hager_zhang, trust_region, w
 
 @dataclass(frozen=True)
 class Method:
-    """A way to minimise: how a walk begins, and what stands beside it."""
+    """A way to minimise: how a walk begins, what stands beside it, and how many pairs it remembers, if it does."""
 
     name: str
     begin: Callable[..., Any]
     card: MethodCard
+    history: int | None = None
 
 
 def along_lines(name: str, direction: Direction, search: Search) -> Method:
@@ -45,7 +46,8 @@ def self_scaled_broyden(n: int, search: Search = wolfe.loose_wolfe) -> Method:
 
 def limited(n: int, search: Search = wolfe.loose_wolfe, memory: int | None = None, diagonal: bool = True) -> Method:
     """L-BFGS with the last `memory` pairs; by default min(100, 2 n), torch's 100 for all but small problems."""
-    return along_lines("lbfgs", lbfgs.limited(min(100, 2 * n) if memory is None else memory, diagonal), search)
+    pairs = min(100, 2 * n) if memory is None else memory
+    return replace(along_lines("lbfgs", lbfgs.limited(pairs, diagonal), search), history=pairs)
 
 
 def cg(n: int, search: Search = wolfe.sharp_wolfe, beta: Beta = hybrid, matrix: int = 11) -> Method:

@@ -22,6 +22,7 @@ class Result:
         nfev, ngev: evaluations of the value and of the gradient.
         nhev, nhvp: Hessians, and products with the Hessian.
         method: the method that ran.
+        history: how many pairs L-BFGS remembered at most; None for the other methods.
     """
 
     x: Any
@@ -36,6 +37,7 @@ class Result:
     nhev: Any
     nhvp: Any
     method: str
+    history: int | None = None
 
     def __getitem__(self, name: str) -> Any:
         """SciPy's other spelling: ``result["x"]``, and ``result["jac"]`` for the gradient."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.minimize.arrays import dot, epsilon, every, matvec, namespace, some
+from thalweg.minimize.arrays import dot, epsilon, matvec, namespace, perhaps, surely
 from thalweg.minimize.card import MethodCard
 from thalweg.minimize.direction import Direction, Memory
 
@@ -40,7 +40,7 @@ def updates(rescale: bool = True) -> Direction:
         xp = namespace(g)
         sy, yy, sound = curvature(s, y)
         H, fresh = memory["H"], memory["fresh"]
-        alike = every(sound) and not some(fresh)
+        alike = surely(sound) and not perhaps(fresh)
         if not alike:
             sy = xp.where(sound, sy, 1)
             # H0 = (s'y / y'y) I: Nocedal and Wright, equation 6.20
@@ -50,7 +50,7 @@ def updates(rescale: bool = True) -> Direction:
         if rescale:  # c = max(1, s'Bs / s'y), where s = a d and B d = -g: no matrix B is needed
             c = dot(s, y - g) * (dot(s, s) / dot(d, d)) ** 0.5 / sy
             more = c > 1 if alike else sound & ~fresh & (c > 1)
-            if some(more):
+            if perhaps(more):
                 c = xp.where(more, c, 1)
                 H, Hy, ratio = H * c[:, None, None], Hy * c[:, None], ratio * c
         w = ((1 + ratio) / 2 / sy)[:, None] * s - Hy / sy[:, None]

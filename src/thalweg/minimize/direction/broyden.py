@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.minimize.arrays import dot, matvec, namespace
+from thalweg.minimize.arrays import dot, matvec, namespace, perhaps
 from thalweg.minimize.card import MethodCard
 from thalweg.minimize.direction import Direction, Memory
 from thalweg.minimize.direction.bfgs import curvature, start
@@ -22,7 +22,7 @@ def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
     sy = xp.where(sound, sy, 1)
     H, fresh = memory["H"], memory["fresh"]
     s_B_s = -dot(s, g - y) * (dot(s, s) / dot(d, d)) ** 0.5  # s = a d and d = -Hg: no matrix B is needed
-    if fresh.any():
+    if perhaps(fresh):
         scale = xp.where(fresh & sound, sy / xp.where(sound, yy, 1), 1)
         H, s_B_s = H * scale[:, None, None], xp.where(fresh, dot(s, s) / scale, s_B_s)
     Hy = matvec(H, y)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from thalweg.minimize.arrays import dot, namespace, some
+from thalweg.minimize.arrays import dot, namespace, perhaps
 from thalweg.minimize.card import MethodCard
 from thalweg.minimize.direction import Direction, Memory
 from thalweg.minimize.direction.bfgs import curvature
@@ -76,7 +76,7 @@ def conjugate_gradient(beta: Beta = hybrid, restart: int = 1, scaled: bool = Tru
         again = ~xp.isfinite(weight) | (age >= restart * max(g.shape[-1], 10))
         if scaled:
             known |= learned(memory, s, y)
-            if some(again):  # as long as the old one along g, so that the next step may be guessed from the last
+            if perhaps(again):  # as long as the old one along g, so that the next step may be guessed from the last
                 length = dot(g, D * g) / dot(g, known["next"] * g)
                 D = xp.where((again & xp.isfinite(length))[:, None], known["next"] * length[:, None], D)
             known["D"] = D

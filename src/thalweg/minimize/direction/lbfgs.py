@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.minimize.arrays import dot, matvec, namespace, vecmat
+from thalweg.minimize.arrays import dot, matvec, namespace, surely, vecmat
 from thalweg.minimize.card import MethodCard
 from thalweg.minimize.direction import Direction, Memory
 from thalweg.minimize.direction.bfgs import curvature
@@ -47,7 +47,7 @@ def append(memory: Memory, s: Any, y: Any, diagonal: bool) -> Memory:
     new_Y = xp.concatenate([Y[:, 1:], y[:, None]], 1)
     gamma = sy / xp.where(sound, yy, 1)[:, None]
     new_H0 = updated(xp.where(fresh[:, None], gamma, H0), s, y) if diagonal else gamma + 0 * H0
-    if not sound.all():
+    if not surely(sound):
         keep = sound[:, None, None]
         new_S, new_Y, new_P = xp.where(keep, new_S, S), xp.where(keep, new_Y, Y), xp.where(keep, new_P, P)
         new_H0 = xp.where(sound[:, None], new_H0, H0)
