@@ -17,7 +17,6 @@ import toy_task
 from thalweg.lab.candidates import SHORT_LIST, candidates
 from thalweg.lab.compare import compare
 from thalweg.lab.events import Finished, Planned, Stage, Started
-from thalweg.lab.pool import RunError
 from thalweg.lab.task import Task, TaskError
 
 TOY = str(Path(toy_task.__file__))
@@ -183,20 +182,6 @@ def test_everything_diverged_is_said(tmp_path):
 def breaking(**parts):
     fields = ("model", "train", "loss", "validation", "metric", "mode", "steps", "name")
     return Task(**{**{name: getattr(toy_task.task, name) for name in fields}, **parts})
-
-
-def late(step, seed):
-    if seed == 300:  # the first of the confirmation
-        raise ZeroDivisionError("the user's own")
-    return toy_task.rows(16, 1000 * seed + step)
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_an_exception_of_the_task_stops_with_its_traceback(jobs):
-    with pytest.raises(RunError, match=r"the run of \w+ with lr=.* from seed 300 \(confirmation\) raised") as caught:
-        compare(breaking(train=late), "sgd,momentum", points=2, steps=3, jobs=jobs)
-    assert "ZeroDivisionError: the user's own" in str(caught.value)
-    assert ", in late" in caught.value.details
 
 
 def interrupt_at(phase, count=1):

@@ -42,6 +42,10 @@ def compare(
         list[Path] | None,
         typer.Option(help="A rule of your own among the candidates; may be repeated.", metavar="PATH"),
     ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds after which a run counts as hanging.  [default: 60, and 20 times its steps' time]"),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the runs that are in DIR.")] = False,
 ) -> None:
     """Find the optimizer, and its settings, that train a task best.
@@ -52,14 +56,14 @@ def compare(
     the same command with this --out, goes on without repeating one.
     """
     from thalweg.lab.compare import prepared  # loads torch and scipy: not for --help
-    from thalweg.lab.pool import RunError
+    from thalweg.lab.faults import RunError
     from thalweg.lab.store import NAME, StoreError
 
     with explained():
         for package in ("matplotlib", "jinja2"):  # the report's: missing them shall not show at the end
             locate(package)
         comparison = prepared(
-            task, optimizers, budget=budget, steps=steps, seed=seed, jobs=jobs, rules=rule or []
+            task, optimizers, budget=budget, steps=steps, seed=seed, jobs=jobs, rules=rule or [], timeout=timeout
         )  # fmt: skip
         folder = _reserved(out, Path("runs") / f"{comparison.task.name}-{date.today().isoformat()}", NAME)
     try:

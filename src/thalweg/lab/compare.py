@@ -21,8 +21,9 @@ from thalweg.lab.budget import Budget
 from thalweg.lab.candidates import Candidate, candidates
 from thalweg.lab.cost import Cost, cost_of
 from thalweg.lab.events import Event, Finished, Planned, Progress, Stage, silent
+from thalweg.lab.faults import retried, stop_if_hopeless
 from thalweg.lab.loading import load_task
-from thalweg.lab.plan import Findings, Plan
+from thalweg.lab.plan import Findings, Plan, Trial
 from thalweg.lab.pool import Perform, Trainer, one_thread, processes, solo
 from thalweg.lab.protocol import judge, protocol
 from thalweg.lab.result import Result
@@ -31,6 +32,9 @@ from thalweg.lab.store import Decided, Store, opened, remembered
 from thalweg.lab.summary import summary
 from thalweg.lab.task import Task
 from thalweg.lab.train import check_exact
+
+PATIENCE, TIMES = 60.0, 20  # a run hangs that takes longer than a minute, and 20 times what it should take
+LONG = 24 * 3600.0  # and if nothing could be measured
 
 
 def compare(
@@ -45,6 +49,7 @@ def compare(
     rules: Sequence[str | Path | Callable] = (),
     schedule: str = "warmup_cosine",
     margin: float | None = None,
+    timeout: float | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
     progress: Progress | None = None,
@@ -69,11 +74,13 @@ def compare(
         points: search points per optimizer instead of the budget's (9, 27, 81).
         steps: of every run. Default: the task's.
         seed: another seed gives an independent repetition. Default 0.
-        jobs: processes of one thread each; 1 stays in this one. Default: one per core.
+        jobs: processes of one thread each, protected from each other; 1 stays in this one. Default: one per core.
         rules: further candidates: paths of rule files, or rule functions.
         schedule: of the learning rate, the same for all: "warmup_cosine" (default) or "constant".
         margin: differences up to here do not matter, in the metric's units. Default: half the standard
             deviation between seeds.
+        timeout: seconds after which a run is stopped, as one that hangs; not with jobs=1. Default: 20 times what
+            it should take, and at least a minute.
         out: folder for every run, and in the end for the report. Default: nothing is written.
         fresh: forget the runs that are in `out`. Default False.
         progress: called with every event (thalweg.lab.events). Default: nobody is told.
@@ -81,7 +88,7 @@ def compare(
     Raises:
         ValueError: an argument is not what it must be. TaskError: the task is not, found before anything runs.
         StoreError: `out` is in use, or holds runs of another task or of other code.
-        RunError: the task raised an exception during a run.
+        RunError: every run failed, in the same way. One that fails alone, twice, stands in the notes.
 
     Example:
         >>> result = compare("digits", "momentum,adamw", steps=100, jobs=1)  # doctest: +SKIP
@@ -90,7 +97,7 @@ def compare(
     """
     comparison = prepared(
         task, optimizers, budget=budget, points=points, steps=steps, seed=seed, jobs=jobs, rules=rules,
-        schedule=schedule, margin=margin,
+        schedule=schedule, margin=margin, timeout=timeout,
     )  # fmt: skip
     return comparison.run(progress) if out is None else comparison.run_in(out, progress, fresh=fresh)
 
@@ -107,6 +114,7 @@ def prepared(
     rules: Sequence[str | Path | Callable] = (),
     schedule: str = "warmup_cosine",
     margin: float | None = None,
+    timeout: float | None = None,
 ) -> Comparison:
     """Look at the arguments of `compare` and try the task once: every mistake is found here, unspent."""
     optimizers = optimizers if optimizers is None or isinstance(optimizers, str) else list(optimizers)
@@ -116,6 +124,8 @@ def prepared(
     workers: int = require("loky").cpu_count() if jobs is None else _whole("jobs", jobs, 1)
     if margin is not None and not (isinstance(margin, int | float) and 0 <= margin < math.inf):
         raise ValueError(f"margin is {margin!r}; it must be a number of the metric's units, at least 0.")
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+        raise ValueError(f"timeout is {timeout!r}; it must be a number of seconds, above 0.")
     _whole("seed", seed, 0, 2**31)
     competitors = candidates(optimizers, rules)
     spaces = {c.name: c.space(chosen_budget.points) for c in competitors}
@@ -128,7 +138,7 @@ def prepared(
     for minimizer in (c.name for c in competitors if c.minimizes):
         check_exact(loaded, minimizer)
     plan = Plan(spaces, chosen_budget, loaded.mode, horizon, seed, schedule, margin)
-    return Comparison(loaded, spec, tuple(competitors), plan, workers, arguments)
+    return Comparison(loaded, spec, tuple(competitors), plan, workers, jobs != 1, timeout, arguments)
 
 
 @dataclass(frozen=True)
@@ -141,6 +151,8 @@ class Comparison:
         competitors: the candidates.
         plan: what is fixed before the first run.
         jobs: number of processes.
+        isolated: whether runs have processes of their own: not if one job was asked for.
+        timeout: seconds after which a run counts as hanging; None: from the measured time of a step.
         arguments: what it was prepared from.
     """
 
@@ -149,6 +161,8 @@ class Comparison:
     competitors: tuple[Candidate, ...]
     plan: Plan
     jobs: int
+    isolated: bool = True
+    timeout: float | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def run_in(self, folder: str | Path, progress: Progress | None = None, *, fresh: bool = False) -> Result:
@@ -174,7 +188,9 @@ class Comparison:
             with TemporaryDirectory(prefix="thalweg-") if store is None else nullcontext(store.states()) as folder:
                 states = States(Path(folder))
                 trainer = Trainer(self.task, self.competitors, states)
-                with solo(trainer) if self.jobs == 1 else processes(trainer, self.jobs) as perform:
+                limit = _limits(plan, costs, self.timeout)
+                with processes(trainer, self.jobs, limit) if self.isolated else solo(trainer) as perform:
+                    perform = retried(perform)
                     _drive(plan, findings, remembered(perform, store) if store else perform, report, states, store)
         except KeyboardInterrupt:
             interrupted = True
@@ -201,6 +217,7 @@ def _drive(
             if isinstance(event, Finished):
                 ended[order[event.trial]] = (event.trial, event.run)
                 findings.done = [*before, *(ended[i] for i in sorted(ended))]
+                stop_if_hopeless(findings.done, len(before) + len(order))
             report(event)
 
         perform(trials, keep)
@@ -213,10 +230,27 @@ def _costs(task: Task, competitors: Sequence[Candidate], plan: Plan, decided: De
         with one_thread():
             return asdict(cost_of(task, c.configure(plan.spaces[c.name].default, plan.schedule), 1000 * plan.seed))
 
-    return {
-        c.name: Cost(**decided(f"cost of {c.name} {fingerprint.of_function(c.rule)}", lambda c=c: measured(c)))
-        for c in competitors
-    }
+    costs = {}
+    for c in competitors:
+        try:
+            costs[c.name] = Cost(
+                **decided(f"cost of {c.name} {fingerprint.of_function(c.rule)}", lambda c=c: measured(c))
+            )
+        except Exception:  # its runs will fail as well, and say so
+            continue
+    return costs
+
+
+def _limits(plan: Plan, costs: Mapping[str, Cost], timeout: float | None) -> Callable[[Trial], float]:
+    """Seconds that a trial may take: what was asked for, or so many that only one that hangs needs them."""
+
+    def limit(trial: Trial) -> float:
+        cost = costs.get(trial.optimizer)
+        if timeout is not None or cost is None:
+            return timeout or LONG
+        return max(PATIENCE, TIMES * cost.run(trial.end))
+
+    return limit
 
 
 def _measured(name: str, measure: Callable[[], Any]) -> Any:
@@ -226,7 +260,7 @@ def _measured(name: str, measure: Callable[[], Any]) -> Any:
 
 def _estimate(plan: Plan, task: Task, costs: dict[str, Cost], jobs: int) -> Planned:
     work = plan.budget.work(len(plan.spaces))
-    each = sum(cost.run(plan.horizon(name)) for name, cost in costs.items()) / len(costs)
+    each = sum(cost.run(plan.horizon(name)) for name, cost in costs.items()) / max(len(costs), 1)
     seconds = [each * n / jobs for n in work]
     return Planned(plan, task.metric_name, work, (seconds[0], seconds[1]), jobs)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from thalweg.lab.plan import Plan, Trial
@@ -49,6 +49,8 @@ class Finished:
 
 Event = Planned | Stage | Started | Finished
 Progress = Callable[[Event], None]
+# What makes runs of trials, in their order, and tells of each as it begins and ends.
+Perform = Callable[[Sequence[Trial], Progress], list[Run]]
 
 
 def silent(event: Event) -> None:

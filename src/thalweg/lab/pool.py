@@ -1,57 +1,57 @@
 """Who does the runs: this process, or several of one thread each. The numbers are the same.
 
 `solo` and `processes` are contexts that give a function `(trials, report) -> runs`; the runs come in the
-order of the trials, whichever ended first.
+order of the trials, whichever ended first. A run that raises, crashes, hangs or takes too much memory is one
+failed run.
 """
 
 from __future__ import annotations
 
-import signal
+import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from thalweg.extras import require
+from thalweg.lab import worker
 from thalweg.lab.candidates import Candidate
-from thalweg.lab.events import Finished, Progress, Started
+from thalweg.lab.events import Finished, Perform, Progress, Started
+from thalweg.lab.faults import failed
 from thalweg.lab.plan import Trial
 from thalweg.lab.states import States
 from thalweg.lab.task import Task, TaskError
 from thalweg.lab.train import Run, Training
 
-Perform = Callable[[Sequence[Trial], Progress], list[Run]]
-
-
-class RunError(RuntimeError):
-    """A run raised: the sentence says which. `details` is the traceback, also when it came from a worker."""
-
-    def __init__(self, sentence: str, details: str):
-        super().__init__(sentence)
-        self.details = details
+STRETCH = 1.0  # seconds of training, about, between two looks at the clock
 
 
 @dataclass(frozen=True)
 class Trainer:
     """Turns a trial into a run: all that a process needs to know, sent to it once.
 
-    `states` is where runs that may go on are kept; without it, they begin again.
+    `states` is where runs that may go on are kept, and every `interval` seconds those that take long; without it,
+    they begin again.
     """
 
     task: Task
     candidates: Sequence[Candidate]
     states: States | None = None
+    interval: float = 30.0
 
     def __call__(self, trial: Trial) -> Run:
         """Train, from where the run was left if it was."""
         training = self._begun(trial)
-        if self.states is not None and self.states.load(trial, training) is False:
-            training = self._begun(trial)  # half a state may have been loaded
-        training.advance(trial.until)
+        if self.states is not None and (not self.states.load(trial, training) or training.step > trial.end):
+            training = self._begun(trial)  # half a state may have been loaded, or one of a longer leg
+        self._advance(training, trial)
         run = training.run()
         if self.states is not None:
             if trial.end < trial.steps and not run.diverged:
@@ -59,6 +59,20 @@ class Trainer:
             else:
                 self.states.drop(trial)
         return run
+
+    def _advance(self, training: Training, trial: Trial) -> None:
+        """Train to the end of the trial, with a pause now and then to keep the state."""
+        kept, stretch = time.monotonic(), 1
+        while True:
+            begun = time.monotonic()
+            training.advance(min(trial.end, training.step + stretch))
+            if training.step >= trial.end or training.why is not None:
+                return
+            now = time.monotonic()
+            stretch *= 2 if now - begun < STRETCH / 2 else 1
+            if self.states is not None and now - kept >= self.interval:
+                self.states.keep(trial, training)
+                kept = now
 
     def _begun(self, trial: Trial) -> Training:
         candidate = next(c for c in self.candidates if c.name == trial.optimizer)
@@ -79,16 +93,18 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def solo(trainer: Trainer) -> Iterator[Perform]:
-    """Run in this process, one trial after the other."""
+    """Run in this process, one trial after the other; what crashes or hangs takes the comparison with it."""
 
     def perform(trials: Sequence[Trial], report: Progress) -> list[Run]:
         runs = []
         for trial in trials:
             report(Started(trial))
+            begun = time.monotonic()
             try:
                 run = trainer(trial)
             except Exception as error:
-                raise RunError(_which(trial, error), traceback.format_exc()) from error
+                sentence, details = f"{type(error).__name__}: {error}", traceback.format_exc()
+                run = failed(sentence, details, time.monotonic() - begun)
             runs.append(run)
             report(Finished(trial, run))
         return runs
@@ -98,92 +114,122 @@ def solo(trainer: Trainer) -> Iterator[Perform]:
 
 
 @contextmanager
-def processes(trainer: Trainer, jobs: int) -> Iterator[Perform]:
-    """Run in `jobs` processes of one thread each; they are ended, busy or not, when the context is left."""
+def processes(trainer: Trainer, jobs: int, limit: Callable[[Trial], float] | None = None) -> Iterator[Perform]:
+    """Run in `jobs` processes of one thread each; they are ended, busy or not, when the context is left.
+
+    Args:
+        trainer: makes a run of a trial.
+        jobs: number of processes.
+        limit: seconds after which a run is stopped. Default: never.
+    """
+    payload = sent(trainer)
+    free = worker.available()
+    with TemporaryDirectory(prefix="thalweg-", ignore_cleanup_errors=True) as folder:
+        slots = [_Slot(payload, Path(folder) / f"{i}.log", None if free is None else free // jobs) for i in range(jobs)]
+        try:
+            yield lambda trials, report: _performed(slots, trials, report, limit)
+        finally:
+            for slot in slots:
+                slot.end()
+
+
+def sent(trainer: Trainer) -> bytes:
+    """The trainer for another process.
+
+    Raises:
+        TaskError: the task holds something that cannot be sent.
+    """
     try:
-        payload = require("cloudpickle").dumps(trainer)
+        return require("cloudpickle").dumps(trainer)
     except Exception as error:
         raise TaskError(
             f"task {trainer.task.name!r} cannot be sent to other processes ({type(error).__name__}: {error}); "
             "use jobs=1"
         ) from error
-    executor = require("loky").ProcessPoolExecutor(
-        jobs,
-        initializer=_begin,
-        initargs=(payload,),
-        env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    )
-
-    def perform(trials: Sequence[Trial], report: Progress) -> list[Run]:
-        runs: dict[int, Run] = {}
-        waiting = list(enumerate(trials))[::-1]
-        busy: dict[Future, int] = {}
-        while waiting or busy:
-            while waiting and len(busy) < jobs:  # no more than can run, so that `Started` is true
-                number, trial = waiting.pop()
-                busy[executor.submit(_perform, trial)] = number
-                report(Started(trial))
-            for future in wait(busy, return_when=FIRST_COMPLETED).done:
-                number = busy.pop(future)
-                runs[number] = _unwrapped(trials[number], future)
-                report(Finished(trials[number], runs[number]))
-        return [runs[number] for number in range(len(trials))]
-
-    try:
-        yield perform
-    finally:
-        executor.shutdown(wait=True, kill_workers=True)
 
 
-def _unwrapped(trial: Trial, future: Future) -> Run:
-    try:
-        result = future.result()
-    except Exception as error:  # not the task's: those come back as _Failure
-        raise RunError(
-            f"the process that ran {_described(trial)} died ({type(error).__name__}); is there enough memory?",
-            traceback.format_exc(),
-        ) from error
-    if isinstance(result, _Failure):
-        raise RunError(result.sentence, result.details)
-    return result
+def _performed(
+    slots: Sequence[_Slot], trials: Sequence[Trial], report: Progress, limit: Callable[[Trial], float] | None
+) -> list[Run]:
+    runs: dict[int, Run] = {}
+    waiting, free = deque(enumerate(trials)), list(slots)
+    busy: dict[Future, tuple[int, _Slot, float]] = {}
+    for slot in free[-len(trials) :]:
+        slot.open()
+    while waiting or busy:
+        while waiting and free:  # no more than can run, so that `Started` is true
+            number, trial = waiting.popleft()
+            slot = free.pop()
+            future = slot.submit(trial)
+            busy[future] = number, slot, time.monotonic() + (limit(trial) if limit else float("inf"))
+            report(Started(trial))
+        soonest = min(late for _, _, late in busy.values()) - time.monotonic()
+        ended = wait(busy, min(max(soonest, 0.0), 3600.0), FIRST_COMPLETED).done
+        now = time.monotonic()
+        for future in ended or [future for future, (_, _, late) in busy.items() if late <= now]:
+            number, slot, _ = busy.pop(future)
+            runs[number] = slot.run(future)
+            free.append(slot)
+            report(Finished(trials[number], runs[number]))
+    return [runs[number] for number in range(len(trials))]
 
 
-def _which(trial: Trial, error: Exception) -> str:
-    return f"{_described(trial)} raised {type(error).__name__}: {error}"
+class _Slot:
+    """A place for one run at a time, in a process of its own, so that what breaks one process breaks one run."""
+
+    def __init__(self, payload: bytes, log: Path, memory: int | None):
+        self._given, self._log, self._memory = (payload, str(log), memory), log, memory
+        self._executor: Any = None
+        self._process: Any = None
+        self._begun = 0.0
+
+    def open(self) -> None:
+        """Start the process, if there is none, without waiting for it."""
+        if self._executor is None:
+            self._executor = require("loky").ProcessPoolExecutor(
+                1,
+                initializer=worker.begin,
+                initargs=self._given,
+                env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+            self._process = self._executor.submit(worker.ready)
+
+    def submit(self, trial: Trial) -> Future:
+        """Begin a run, once the process is ready."""
+        self.open()
+        wait([self._process])
+        self._begun = time.monotonic()
+        return self._executor.submit(worker.work, trial)
+
+    def run(self, future: Future) -> Run:
+        """What came of it: a run, or a failed one. A future that has not ended is one that takes too long."""
+        seconds = time.monotonic() - self._begun
+        if not future.done():
+            said = worker.last_words(self._log, self._process.result())
+            self.end()
+            return failed(f"Hung: still running after {seconds:.0f} s, and was stopped", said, seconds)
+        try:
+            came = future.result()
+        except Exception as error:  # not the task's: those come back as text
+            said = worker.last_words(self._log)
+            self.end()
+            return failed(f"Died: {_how(error, self._memory)}", said, seconds)
+        if isinstance(came, Run):
+            return came
+        sentence, details = came
+        if said := worker.last_words(self._log):
+            details = f"{details}\nIt had printed:\n{said}"
+        return failed(sentence, details, seconds)
+
+    def end(self) -> None:
+        """End the process, busy or not; the next run gets a new one."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, kill_workers=True)
+            self._executor = None
 
 
-def _described(trial: Trial) -> str:
-    settings = ", ".join(f"{name}={value:g}" for name, value in trial.hyper)
-    return f"the run of {trial.optimizer} with {settings} from seed {trial.seed} ({trial.phase})"
-
-
-# ---- in a worker process
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """An exception on its way home: as text, since not every exception can be sent."""
-
-    sentence: str
-    details: str
-
-
-_payload: bytes = b""
-_trainer: Any = None
-
-
-def _begin(payload: bytes) -> None:
-    global _payload
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    torch.set_num_threads(1)
-    _payload = payload
-
-
-def _perform(trial: Trial) -> Run | _Failure:
-    global _trainer
-    try:
-        if _trainer is None:
-            _trainer = require("cloudpickle").loads(_payload)
-        return _trainer(trial)
-    except Exception as error:
-        return _Failure(_which(trial, error), traceback.format_exc())
+def _how(error: Exception, memory: int | None) -> str:
+    of = "" if memory is None else f" of {memory / 2**30:.1f} GB"
+    killed = f"; was there enough memory? Fewer jobs leave more than its share{of}" if "SIGKILL" in str(error) else ""
+    signal = next((word for word in str(error).replace("{", " ").split() if word.startswith("SIG")), None)
+    return f"its process ended ({signal.split('(')[0] if signal else type(error).__name__}){killed}"

@@ -99,7 +99,7 @@ def _confirmation(plan: Plan, findings: Findings) -> Stages:
 
 def judge(plan: Plan, findings: Findings, alpha: float) -> Decision:
     """The decision on the confirmation runs so far; a run that diverged stands with the worst value."""
-    runs = {name: findings.of(name, "confirmation") for name in findings.promoted}
+    runs = {name: [(t, r) for t, r in findings.of(name, "confirmation") if not r.failed] for name in findings.promoted}
     worst = worst_value([run for done in runs.values() for _, run in done], plan.mode)
     values = {
         name: {t.seed: worst if r.final is None else r.final for t, r in done} for name, done in runs.items() if done
@@ -116,7 +116,7 @@ def judge(plan: Plan, findings: Findings, alpha: float) -> Decision:
 
 def worst_value(runs: Sequence[Run], mode: Mode) -> float:
     """What a diverged run counts where a number is needed: the worst of all final and untrained values."""
-    seen = [v for run in runs for v in (run.final, run.curve[0].metric) if v is not None]
+    seen = [v for run in runs for v in (run.final, run.untrained) if v is not None]
     return (min if mode == "max" else max)(seen, default=0.0)
 
 
@@ -135,8 +135,8 @@ def cheapest_first(plan: Plan, findings: Findings) -> list[str]:
 
 def sensitivity_of(searched: Done, mode: Mode) -> float | None:
     """The lr sensitivity of an optimizer from the runs of its search; one that was pruned counts as it was then."""
-    untrained = next((r.curve[0].metric for _, r in searched if r.curve[0].metric is not None), None)
+    untrained = next((r.untrained for _, r in searched if r.untrained is not None), None)
     if untrained is None:
         return None
-    tried = [(dict(t.hyper)["lr"], r.final) for t, r in searched]
+    tried = [(dict(t.hyper)["lr"], r.final) for t, r in searched if not r.failed]
     return statistics.lr_sensitivity(tried, untrained, mode)

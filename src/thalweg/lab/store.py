@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.extras import require
-from thalweg.lab.events import Event, Finished, Progress
+from thalweg.lab.events import Event, Finished, Perform, Progress
 from thalweg.lab.plan import Trial
 from thalweg.lab.summary import machine, versions
 from thalweg.lab.train import Point, Run
@@ -30,7 +30,6 @@ NAME = "thalweg.sqlite"
 LOCK = "thalweg.lock"
 FORMAT = 1  # of the tables; a file of another format is refused, not guessed at
 
-Perform = Callable[[Sequence[Trial], Progress], list[Run]]
 Decided = Callable[[str, Callable[[], Any]], Any]
 
 SCHEMA = f"""
@@ -91,6 +90,7 @@ class Store:
             if fresh:
                 for table in ("facts", "decisions", "sessions", "runs", "points"):
                     database.execute(f"DELETE FROM {table}")
+                shutil.rmtree(self.folder / "states", ignore_errors=True)
             elif self._task not in (None, task):
                 count = self._count()
                 raise StoreError(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from thalweg.lab import budget as budgets
-from thalweg.lab import statistics
+from thalweg.lab import faults, statistics
 from thalweg.lab.candidates import Candidate
 from thalweg.lab.cost import Cost
 from thalweg.lab.decide import Decision
@@ -47,7 +47,7 @@ def summary(
     decision = findings.decision or _without_confirmation(plan, findings, interrupted)
     by_name = {c.name: c for c in competitors}
     unconfirmed = [name for name in plan.spaces if name not in findings.promoted]
-    notes = [*decision.notes, *findings.notes]
+    notes = [*decision.notes, *findings.notes, *faults.notes(findings.done)]
     if findings.promoted and unconfirmed:
         notes.append(f"behind in the search and so not confirmed: {', '.join(unconfirmed)}")
     return _strict(
@@ -134,6 +134,7 @@ def _optimizer(candidate: Candidate, plan: Plan, findings: Findings, cost: Cost 
         "chosen": candidate.arguments(chosen) if chosen else None,
         "edge": space.side(chosen["lr"]) if chosen else None,
         "diverged": sum(run.diverged for _, run in searched),
+        "failed": sum(run.failed for trial, run in findings.done if trial.optimizer == name),
         "trials": len(searched),
         "confirmed": _confirmed(findings.of(name, "confirmation"), plan.mode, findings),
         "milliseconds_per_step": 1000 * cost.step if cost else None,
@@ -144,6 +145,7 @@ def _optimizer(candidate: Candidate, plan: Plan, findings: Findings, cost: Cost 
 
 def _confirmed(done: Done, mode: Mode, findings: Findings) -> dict[str, Any] | None:
     """The final values on fresh seeds; in mean and interval a run that diverged stands with the worst value."""
+    done = [(trial, run) for trial, run in done if not run.failed]
     if not done:
         return None
     worst = worst_value([r for t, r in findings.done if t.phase == "confirmation"], mode)
@@ -166,6 +168,7 @@ def _tuning_curve(searched: Done, mode: Mode) -> list[list[float]]:
 
     A run that diverged stands with the worst value, one that was pruned with what it had reached.
     """
+    searched = [(trial, run) for trial, run in searched if not run.failed]
     if not searched or all(run.final is None for _, run in searched):
         return []
     worst = worst_value([run for _, run in searched], mode)
@@ -194,7 +197,7 @@ def _pruning(name: str, plan: Plan, findings: Findings) -> list[dict[str, Any]]:
         pairs = [
             (value, run.final) for run in full if run.final is not None and (value := value_at(run, until)) is not None
         ]
-        pruned = sum(t.until == until and not r.diverged for t, r in findings.tried(name, *SEARCHED))
+        pruned = sum(t.until == until and not r.diverged and not r.failed for t, r in findings.tried(name, *SEARCHED))
         rungs.append({"step": until, "pruned": pruned, "n": len(pairs), "spearman": statistics.spearman(pairs)})
     return rungs
 
@@ -211,8 +214,9 @@ def _run(candidate: Candidate, trial: Trial, run: Run) -> dict[str, Any]:
         "diverged": run.diverged,
         "data": trial.data,
         "steps": run.steps,
-        "pruned": trial.end < trial.steps and not run.diverged,
+        "pruned": trial.end < trial.steps and not run.diverged and not run.failed,
         "why": run.why,
+        "error": run.error,
     }
 
 

@@ -50,6 +50,8 @@ class Run:
         seconds: wall-clock seconds from step 0 on, evaluation included.
         steps: steps taken from step 0 on; fewer than asked for when the run diverged.
         why: None, or why the run counts as diverged.
+        error: None, or the exception that ended it, in a sentence: a run that failed is no divergence.
+        details: the traceback, and what it had printed.
     """
 
     final: float | None
@@ -57,11 +59,23 @@ class Run:
     seconds: float
     steps: int
     why: str | None = None
+    error: str | None = None
+    details: str | None = None
 
     @property
     def diverged(self) -> bool:
         """Whether the run counts as worst."""
         return self.why is not None
+
+    @property
+    def failed(self) -> bool:
+        """Whether an error of the task or the machine ended it, so that it counts for nothing."""
+        return self.error is not None
+
+    @property
+    def untrained(self) -> float | None:
+        """The metric before the first step, if it is known."""
+        return self.curve[0].metric if self.curve else None
 
 
 def train(

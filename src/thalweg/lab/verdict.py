@@ -26,8 +26,10 @@ def sentence(decision: Decision, task: Task, findings: Findings) -> str:
 def _said(decision: Decision, task: Task, findings: Findings) -> str:
     leader = decision.leader
     if leader is None:
-        confirmed = f"each of the {len(findings.promoted)} optimizers to be confirmed diverged on a fresh seed"
-        return f"{confirmed if findings.promoted else 'no run has ended without diverging'} ({NOTHING})"
+        confirmed = (
+            f"each of the {len(findings.promoted)} optimizers to be confirmed diverged or failed on a fresh seed"
+        )
+        return f"{confirmed if findings.promoted else 'no run has ended without diverging or failing'} ({NOTHING})"
     values = [r.final for t, r in findings.done if t.optimizer == leader and r.final is not None]
     if decision.n == 0:
         best = f"{task.metric_name} {(max if task.mode == 'max' else min)(values):.4g}"
