@@ -154,10 +154,19 @@ class Store:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every run as a flat dictionary, in the order in which they ended, with its Run under "run"."""
+        unsaid = {field.name: field.default for field in fields(Trial) if field.default is not MISSING}
         listed = "SELECT key, trial, run, phase, session, ended FROM runs ORDER BY rowid"
         for key, trial, run, phase, session, ended in self._database.execute(listed).fetchall():
             found = _run(json.loads(run), self._curve(key))
-            yield {"key": key, **json.loads(trial), "phase": phase, "session": session, "ended": ended, "run": found}
+            yield {
+                "key": key,
+                **unsaid,
+                **json.loads(trial),
+                "phase": phase,
+                "session": session,
+                "ended": ended,
+                "run": found,
+            }
 
     # ---- what was decided
 

@@ -47,7 +47,7 @@ def summary(
     decision = findings.decision or _without_confirmation(plan, findings, interrupted)
     by_name = {c.name: c for c in competitors}
     unconfirmed = [name for name in plan.spaces if name not in findings.promoted]
-    notes = [*decision.notes, *findings.notes, *faults.notes(findings.done)]
+    notes = [*decision.notes, *findings.notes, *faults.notes(_as_far_as_they_came(findings))]
     if findings.promoted and unconfirmed:
         notes.append(f"behind in the search and so not confirmed: {', '.join(unconfirmed)}")
     return _strict(
@@ -134,7 +134,7 @@ def _optimizer(candidate: Candidate, plan: Plan, findings: Findings, cost: Cost 
         "chosen": candidate.arguments(chosen) if chosen else None,
         "edge": space.side(chosen["lr"]) if chosen else None,
         "diverged": sum(run.diverged for _, run in searched),
-        "failed": sum(run.failed for trial, run in findings.done if trial.optimizer == name),
+        "failed": sum(run.failed for trial, run in _as_far_as_they_came(findings) if trial.optimizer == name),
         "trials": len(searched),
         "confirmed": _confirmed(findings.of(name, "confirmation"), plan.mode, findings),
         "milliseconds_per_step": 1000 * cost.step if cost else None,
