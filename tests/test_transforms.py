@@ -429,3 +429,17 @@ def test_the_walks_gradients_are_not_all_within_the_bounds():
         lengths.append(float(torch.nn.utils.get_total_norm([p.grad for p in params])))
     assert min(lengths) < ON["clip_norm"] * 1.5 < max(lengths)
     assert float(gradients((3,))[0].abs().max()) > 0
+
+
+@pytest.mark.parametrize("cls", [tw.AdamW, tw.LAMB])
+def test_a_clipped_step_is_planned_too(cls, monkeypatch):
+    """From the second step on nothing is looked up again, in one group and in two."""
+    for grouped in (list, in_two_groups):
+        params, others = model(), model()
+        planned = cls(grouped(params), clip_norm=1.1, lr=0.1, engine="cpu")
+        walk(planned, params, steps=1)
+        monkeypatch.setattr(planned, "_step_group", lambda *_: pytest.fail("took the general way"))
+        again = walk(planned, params, steps=4)
+        general = cls(grouped(others), clip_norm=1.1, lr=0.1, engine="eager")
+        walk(general, others, steps=1)
+        close(again, walk(general, others, steps=4))

@@ -142,12 +142,18 @@ class Optimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        groups = list(enumerate(self.param_groups))
-        unplanned = [each for each in groups if not self._step_as_planned(*each)]
-        if unplanned:
-            steps = [self._step_group(*each) for each in unplanned]
+        steps: list[Run] = []  # what is left to do: groups without a plan, and what waits for a sum over the model
+        unplanned = False
+        for index, group in enumerate(self.param_groups):
+            plan = self._plans.get(index)
+            if plan is not None and plan.step(group, group["params"], self.state):
+                steps += plan.rest() if plan.stops else ()
+            else:
+                unplanned = True
+                steps.append(self._step_group(index, group))
+        if steps:
             with torch.set_grad_enabled(bool(self.defaults.get("differentiable", False))):
-                if self._sums_over_the_model():
+                if not unplanned or self._sums_over_the_model():
                     alone(steps)
                 else:
                     for step in steps:
@@ -163,11 +169,6 @@ class Optimizer(torch.optim.Optimizer):
                 "must be on or off in all."
             )
         return any(graph.totals for graph in graphs)
-
-    def _step_as_planned(self, index: int, group: dict[str, Any]) -> bool:
-        """Repeat the last step's call with new gradients, if nothing else has changed."""
-        plan = self._plans.get(index)
-        return plan is not None and plan.step(group, group["params"], self.state)
 
     def _step_group(self, index: int, group: dict[str, Any]) -> Run:
         """A group's step in general, stopping where its rule needs a sum over the whole model."""

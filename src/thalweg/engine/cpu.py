@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 
 from thalweg import ops
@@ -38,8 +39,12 @@ class Program:
         real = "double" if types["p"] == "float64" else "float"
         self.source, self.kernels = print_kernels(graph, types, real, members)
         self.own = tuple(name for name in graph.slots if graph.inputs[name].stage == "host")
-        wanted = [*(n for kernel in self.kernels for n in kernel.scalars), *(graph.outputs[name] for name in self.own)]
-        self.source += host_source(graph, wanted)
+        numbers = [n for n in graph.nodes if n.stage == "number"]
+        under = [a for n in numbers if n.op not in ops.REDUCTIONS for a in n.args if a.stage == "host"]
+        self.scalars = [n for kernel in self.kernels for n in kernel.scalars]
+        # What the C++ function for the host's numbers gives: scalars, the rule's own, what the tensors' numbers need.
+        self.wanted = (*self.scalars, *(graph.outputs[name] for name in self.own), *under)
+        self.source += host_source(graph, self.wanted)
         library = build.load(self.source)
         self.host = library.host
         pointer, integer = ctypes.c_void_p, ctypes.c_int64
@@ -57,34 +62,62 @@ class Program:
         given = {"t": cells[0].t, **hyper, **own}
         known: dict[Node, Any] = {graph.inputs[name]: value for name, value in given.items()}
         known |= zip(graph.host, host_function(graph, graph.host)(**given), strict=True)
-        per_tensor = [{**known, **_numbers(graph, cell)} for cell in cells]
+        mine = [name for name in graph.slots if graph.inputs[name].stage == "number"]  # fed by a cut
+        known |= {graph.inputs[name]: np.array([float(cell.slots[name]) for cell in cells]) for name in mine}
         ends = list(accumulate(cell.p.numel() for cell in cells))
-        ends_array = (ctypes.c_int64 * len(cells))(*ends)
         spare: dict[tuple[int, str], torch.Tensor] = {}
-        for function, kernel in zip(self.functions, self.kernels, strict=True):
-            if kernel.numbers:
-                for values in per_tensor:
-                    _evaluate_numbers(kernel.numbers, values)
-            table = [_pointer(place, cell, spare, k) for k, cell in enumerate(cells) for place in kernel.columns]
-            scalars = [float(per_tensor[0][n]) for n in kernel.scalars]
-            scalars += step_keys(kernel, cells[0], cells[0].t)
-            numbers = [
-                number
-                for cell, values in zip(cells, per_tensor, strict=True)
-                for number in (*(float(values[n]) for n in kernel.numbers), *facts(kernel, cell))
-            ]
-            sums = _launch(function, kernel, ends_array, ends[-1], len(cells), table, scalars, numbers)
-            for j, cut in enumerate(kernel.sums):
-                each = [sums[k * len(kernel.sums) + j] for k in range(len(cells))]
-                whole = float((yield sum(each))) if cut.op == "total" else 0.0
-                for k, values in enumerate(per_tensor):
-                    values[cut] = ops.sqrt(each[k]) if cut.op == "norm" else whole
-        for k, cell in enumerate(cells):
-            for name in graph.slots:
-                node = graph.outputs[name]
-                if node.stage != "element":
-                    _evaluate_numbers((node,), per_tensor[k])
-                    cell.slots[name].fill_(float(per_tensor[k][node]))
+        tables = [
+            [_pointer(place, cell, spare, k) for k, cell in enumerate(cells) for place in kernel.columns]
+            for kernel in self.kernels
+        ]
+        yield from self.passes(
+            known,
+            (ctypes.c_int64 * len(ends))(*ends),
+            [(ctypes.c_void_p * max(1, len(table)))(*table) for table in tables],
+            [[facts(kernel, cell) for cell in cells] for kernel in self.kernels],
+            [step_keys(kernel, cells[0], cells[0].t) for kernel in self.kernels],
+        )
+        for name in graph.slots:
+            if graph.outputs[name].stage != "element":
+                for cell, new in zip(
+                    cells, np.broadcast_to(value(graph.outputs[name], known), len(cells)), strict=True
+                ):
+                    cell.slots[name].fill_(float(new))
+
+    def passes(
+        self, known: dict[Node, Any], ends: Any, tables: Sequence[Any], facts: Sequence[Any], keys: Sequence[list[int]]
+    ) -> Run:
+        """One kernel after the other, stopping at every sum over the whole model.
+
+        Args:
+            known: the step's scalars, and what the tensors' numbers are made of; sums and numbers are added.
+            ends: where each tensor ends.
+            tables, facts, keys: for each kernel its pointers, what follows its tensors' numbers and its scalars.
+        """
+        tensors = len(ends)
+        for i, kernel in enumerate(self.kernels):
+            numbers = np.zeros((tensors, max(1, kernel.width)))
+            numbers[:, len(kernel.numbers) : kernel.width] = facts[i]
+            for j, node in enumerate(kernel.numbers):
+                numbers[:, j] = value(node, known)
+            scalars = [*(float(known[n]) for n in kernel.scalars), *keys[i]]
+            scalars_array = (ctypes.c_double * max(1, len(scalars)))(*scalars)
+            width = tensors * len(kernel.sums)
+            place = numbers.ctypes.data
+            parts = split(self.functions[i], ends[-1], tensors, ends, tables[i], scalars_array, place, width)
+            if kernel.sums:
+                sums = np.sum([np.frombuffer(part) for part in parts], axis=0).reshape(tensors, -1)
+                for j, cut in enumerate(kernel.sums):
+                    whole = cut.op == "total"
+                    known[cut] = np.float64((yield float(sums[:, j].sum()))) if whole else np.sqrt(sums[:, j])
+
+
+def value(node: Node, known: dict[Node, Any]) -> Any:
+    """The value of a node that is no element's, computed once: one number, or one for each tensor."""
+    if node not in known:
+        with np.errstate(all="ignore"):
+            known[node] = node.value if node.op == "constant" else evaluate(node, [value(a, known) for a in node.args])
+    return known[node]
 
 
 def step_keys(kernel: Layout, cell: Cell, t: int) -> list[int]:
@@ -96,19 +129,6 @@ def facts(kernel: Layout, cell: Cell) -> list[int]:
     """What follows a tensor's numbers: the length of its rows, its own key, each where the kernel needs it."""
     rows = [cell.p[0].numel() if cell.p.ndim > 1 and cell.p.numel() else 0] if kernel.by_rows else []
     return rows + ([tensor_key(cell.tensor)] if kernel.draws else [])
-
-
-def _numbers(graph: Graph, cell: Cell) -> dict[Node, float]:
-    """The tensor's own one-number slots that a cut feeds."""
-    nodes = {name: graph.inputs[name] for name in graph.slots}
-    return {node: float(cell.slots[name]) for name, node in nodes.items() if node.stage == "number"}
-
-
-def _evaluate_numbers(nodes: Sequence[Node], values: dict[Node, Any]) -> None:
-    for node in nodes:
-        if node not in values:
-            _evaluate_numbers(node.args, values)
-            values[node] = node.value if node.op == "constant" else evaluate(node, [values[a] for a in node.args])
 
 
 def _pointer(place: str, cell: Cell, spare: dict[tuple[int, str], torch.Tensor], k: int) -> int:
@@ -129,19 +149,6 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):  # a fork has the pool, but none of its threads
     os.register_at_fork(after_in_child=_pool.cache_clear)
-
-
-def _launch(
-    function: Any, kernel: Layout, ends: Any, total: int, tensors: int, table: list[int], scalars: list[float],
-    numbers: list[float],
-) -> list[float]:  # fmt: skip
-    """Run one kernel over all elements, split over threads by elements, and return its sums."""
-    table_array = (ctypes.c_void_p * len(table))(*table)
-    scalar_array = (ctypes.c_double * max(1, len(scalars)))(*scalars)
-    number_array = (ctypes.c_double * max(1, len(numbers)))(*numbers)
-    width = tensors * len(kernel.sums)
-    sums = split(function, total, tensors, ends, table_array, scalar_array, number_array, width)
-    return [float(sum(column)) for column in zip(*sums, strict=True)][:width]
 
 
 def split(

@@ -43,6 +43,11 @@ class Layout:
     by_rows: bool
 
     @property
+    def temporaries(self) -> bool:
+        """Whether it reads or writes memory that lives between two kernels only."""
+        return any(where.startswith("temporary") for where in self.columns)
+
+    @property
     def width(self) -> int:
         """How many numbers there are per tensor, with the length of its rows and its key."""
         return len(self.numbers) + self.by_rows + bool(self.draws)

@@ -15,12 +15,15 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from thalweg.engine import build, cpu
 from thalweg.engine.cell import Cell, plain
 from thalweg.engine.graph import Graph
 from thalweg.engine.host import host_inputs
+from thalweg.engine.layout import Layout, lay_out
+from thalweg.engine.model_wide import Run, alone
 
 _POINTER, _INTEGER = ctypes.c_void_p, ctypes.c_int64
 
@@ -58,10 +61,10 @@ class Settings(NamedTuple):
 
 
 class Plan:
-    """One kernel, one t, one set of tensors.
+    """One t, one set of tensors.
 
     Args:
-        graph: of an elementwise rule.
+        graph: of a rule whose kernels need no memory of their own.
         cells: as the engine takes them, for which `fits` holds.
         group: the parameter group; its ``params`` are the cells' parameters, in order.
         state: of the optimizer, where each parameter's slots and step number are looked up, step after step.
@@ -72,6 +75,8 @@ class Plan:
     Attributes:
         step: called with the group, its parameters and the optimizer's state, it takes the step and returns
             True; or it returns False, and nothing has changed.
+        stops: whether the rule sums over the whole model. Then a step only begins, and its `rest` is to be run
+            together with that of the other groups.
     """
 
     step: Callable[[dict[str, Any], list[torch.Tensor], Mapping[Any, Any]], bool]
@@ -81,7 +86,9 @@ class Plan:
         keys: Mapping[str, str], settings: Settings, t: int,
     ):  # fmt: skip
         program = cpu.program(graph, cpu.memory_of(graph, cells[0]))
-        (kernel,), (self.function,) = program.kernels, program.functions
+        self.program, self.stops, self.stopped = program, graph.model_wide, []
+        first = next((i for i, each in enumerate(program.kernels) if "g" in each.columns), 0)
+        kernel, function = program.kernels[first], program.functions[first]
         self.alive, self.struct = [], _Struct()
         params = group["params"]
         states = [state.get(p, {}) for p in params]
@@ -109,26 +116,52 @@ class Plan:
         self._array(_INTEGER, items=[-1 if item is None else item for _, item, _ in where])
         self._array(ctypes.c_double, defaults=[plain(default) for _, _, default in where])
         self.inputs = self._array(ctypes.c_double, inputs=[t, *[0] * len(host_inputs(graph))])
-        room = len(kernel.scalars) + max(len(program.own), len(kernel.draws))
+        room = len(program.wanted) + len(kernel.draws)
         self.scalars = self._array(ctypes.c_double, outputs=[0] * room)
-        self._set(shared=len(shared), counts="t" in keys, hypers=len(where), scalars=len(kernel.scalars))
-        self._set(host=_address(program.host), kernel=_address(self.function))
+        self._set(shared=len(shared), counts="t" in keys, hypers=len(where), scalars=len(program.scalars))
+        self._set(host=_address(program.host), kernel=_address(function))
 
         self.ends = self._array(_INTEGER, ends=list(accumulate(p.numel() for p in params)))
-        found = [{"p": cell.p, "g": cell.g, **cell.slots}[name] for cell in cells for name in kernel.columns]
-        self.table = self._array(_POINTER, table=[x.data_ptr() for x in found])
-        self.numbers = self._array(
-            ctypes.c_double, per_tensor=[key for cell in cells for key in cpu.facts(kernel, cell)]
-        )
+        named = [{"p": cell.p, "g": cell.g, **cell.slots} for cell in cells]
+        tables = [
+            self._array(_POINTER, table=[each[name].data_ptr() for each in named for name in one.columns])
+            for one in program.kernels
+        ]
+        self.table = tables[first]
+        facts = [[cpu.facts(one, cell) for cell in cells] for one in program.kernels]
+        self.numbers = self._array(ctypes.c_double, per_tensor=[number for each in facts[first] for number in each])
         self.total, width = self.ends[len(params) - 1], len(kernel.columns)
         column = kernel.columns.index("g") if "g" in kernel.columns else -1
-        self._set(total=self.total, width=width, column=column)
-        if kernel.draws or self.total >= 2 * cpu.ELEMENTS_PER_THREAD:
-            arguments = (self.function, self.total, len(params), self.ends, self.table, self.scalars, self.numbers)
-            keys_of = functools.partial(cpu.step_keys, kernel, cells[0]) if kernel.draws else None
+        self._set(table=ctypes.addressof(self.table), total=self.total, width=width, column=column)
+        keys_of = [functools.partial(cpu.step_keys, one, cells[0]) for one in program.kernels]
+        if len(program.kernels) > 1:
+            self._object(launch=functools.partial(self._pass_by_pass, first, tables, facts, keys_of))
+        elif kernel.draws or self.total >= 2 * cpu.ELEMENTS_PER_THREAD:
+            arguments = (function, self.total, len(params), self.ends, self.table, self.scalars, self.numbers)
+            keys_of = keys_of[0] if kernel.draws else None
             self._object(launch=functools.partial(_launch, keys_of, self.inputs, len(kernel.scalars), arguments))
         self._object(grad="grad", tensor=torch.Tensor, is_neg=torch.Tensor.is_neg, plain=plain, written=_written)
         self.step = _library().planned(ctypes.addressof(self.struct))
+
+    def _pass_by_pass(self, first: int, tables: Sequence[Any], facts: Sequence[Any], keys_of: Sequence[Any]) -> None:
+        """Several kernels: where the gradients lie has to be copied from the one table that plan.cpp fills in."""
+        kernels = self.program.kernels
+        if "g" in kernels[first].columns:
+            for kernel, table in zip(kernels, tables, strict=True):
+                if table is not self.table and "g" in kernel.columns:
+                    _column(table, kernel)[:] = _column(self.table, kernels[first])
+        known = dict(zip(self.program.wanted, self.scalars, strict=False))
+        keys = [keys(int(self.inputs[0])) for keys in keys_of]
+        run = self.program.passes(known, self.ends, tables, facts, keys)
+        if self.stops:
+            self.stopped.append(run)
+        else:
+            alone([run])
+
+    def rest(self) -> list[Run]:
+        """What is left of the step that just began."""
+        self.stopped, stopped = [], self.stopped
+        return stopped
 
     def _set(self, **fields: int) -> None:
         for name, value in fields.items():
@@ -168,12 +201,22 @@ class Plan:
     @staticmethod
     def fits(graph: Graph, cells: Sequence[Cell], counts: Sequence[Any] = ()) -> bool:
         """Whether a plan can be made of these, and of the step counts that the tensors keep."""
-        if len(graph.kernels) != 1 or graph.kernels[0].cuts or not cells or _library() is None:
+        if not cells or _library() is None or not cpu.has_kernels(graph):
+            return False
+        # Temporaries, and numbers that a cut feeds, are made and written by the general way.
+        if any(lay_out(graph, each, "").temporaries for each in graph.kernels):
+            return False
+        if any(graph.inputs[name].stage == "number" for name in graph.slots):
             return False
         kinds = {(cell.t, cpu.memory_of(graph, cell)) for cell in cells}
         numbers = [[cell.slots[n] for cell in cells] for n in graph.slots if graph.inputs[n].stage == "host"]
         known = all(_alike(each) for each in (*numbers, counts))
         return len(kinds) == 1 and known and all(cpu.can_run(graph, cell) for cell in cells)
+
+
+def _column(table: Any, kernel: Layout) -> np.ndarray:
+    """The addresses of the gradients in a kernel's table."""
+    return np.frombuffer(table, dtype=np.uint64)[kernel.columns.index("g") :: len(kernel.columns)]
 
 
 def _alike(numbers: Sequence[Any]) -> bool:

@@ -17,7 +17,7 @@ import torch
 from thalweg.engine import batched, cpu
 from thalweg.engine.cell import Cell
 from thalweg.engine.choice import kernels_can_be_built
-from thalweg.engine.graph import Node, evaluate
+from thalweg.engine.graph import Node
 from thalweg.engine.trace import trace
 from thalweg.signature import Rule, signature_of
 
@@ -116,7 +116,7 @@ class Stack:
         with np.errstate(all="ignore"):
             for function, kernel, table, numbers in self.passes:
                 for i, node in enumerate(kernel.numbers):
-                    numbers[:, :, i] = _value(node, known)
+                    numbers[:, :, i] = cpu.value(node, known)
                 if "g" in kernel.columns:
                     self._point(table[:, :, kernel.columns.index("g")], kept)
                 width = self.rows * len(kernel.sums)
@@ -126,7 +126,7 @@ class Stack:
                 for j, cut in enumerate(kernel.sums):
                     known[cut] = np.sqrt(each[:, :, j]) if cut.op == "norm" else each[:, :, j].sum(0)
             for name in self.one_number:
-                new = np.broadcast_to(_value(graph.outputs[name], known), (len(self.params), self.members))
+                new = np.broadcast_to(cpu.value(graph.outputs[name], known), (len(self.params), self.members))
                 for own, row in zip(self.slots, new, strict=True):
                     own[name].numpy()[:] = row
 
@@ -139,13 +139,6 @@ class Stack:
         for name, column in after.items():
             for own, value in zip(self.slots, column, strict=True):
                 own[name].copy_(value)
-
-
-def _value(node: Node, known: dict[Node, Any]) -> Any:
-    """The value of a node that is no element's: computed once, of shape (), (K,) or (tensors, K)."""
-    if node not in known:
-        known[node] = evaluate(node, [_value(arg, known) for arg in node.args])
-    return known[node]
 
 
 def step(
