@@ -49,8 +49,8 @@ static inline u32 mixed(u32 x) {
 }
 
 template <class T> static inline T sign_of(T x) { return x != x ? x : (T)((x > 0) - (x < 0)); }
-template <class T> static inline T smaller(T a, T b) { return (a != a) | (a < b) ? a : b; }
-template <class T> static inline T larger(T a, T b) { return (a != a) | (a > b) ? a : b; }
+template <class T> static inline T smaller(T a, T b) { T c = a < b ? a : b; return a != a ? a : c; }
+template <class T> static inline T larger(T a, T b) { T c = a > b ? a : b; return a != a ? a : c; }
 """
 
 # The widest vectors move data fastest; a division or a root in them is slower than in two of half the width.
