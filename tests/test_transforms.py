@@ -443,3 +443,13 @@ def test_a_clipped_step_is_planned_too(cls, monkeypatch):
         general = cls(grouped(others), clip_norm=1.1, lr=0.1, engine="eager")
         walk(general, others, steps=1)
         close(again, walk(general, others, steps=4))
+
+
+def test_explain_shows_what_stands_in_front():
+    lines = tw.explain("sgd", clip_norm=1.0, centralise=True).formula
+    assert "1e−06" in str(lines)
+    assert lines.latex[1:3] == [
+        r"g \leftarrow \mathrm{scale} \cdot g",
+        r"g \leftarrow g - \mathrm{mean}_{\mathrm{row}}\left( g \right)",
+    ]
+    assert str(tw.explain("sgd", clip_norm=None, centralise=False).formula) == str(tw.explain("sgd").formula)

@@ -23,6 +23,7 @@ from typing import Any, overload
 import torch
 
 from thalweg import landscapes, rules
+from thalweg.arguments import switched_on, transformed
 from thalweg.card import Card, OneMinusLog, Range, card_of
 from thalweg.engine.history import History, history
 from thalweg.engine.trajectory import plain
@@ -37,6 +38,7 @@ from thalweg.printing.page import Explained
 from thalweg.printing.signatures import WORDS, meaning
 from thalweg.printing.worked import Worked, work
 from thalweg.signature import Rule, check_number, did_you_mean, signature_of
+from thalweg.transforms import OFF
 
 PACKAGE = Path(__file__).parent
 Given = Rule | type[Optimizer] | type[FullBatch]
@@ -202,8 +204,9 @@ def explain(optimizer: str | Given | None = None, **settings: Any) -> Explanatio
 
     Args:
         optimizer: a name, of a rule or a minimizer; a class (`tw.Adam`, `tw.BFGS`); or a rule of your own.
-        settings: hyper-parameters that differ from their defaults: ``explain("adam", amsgrad=True)``; of a
-            minimizer its options: ``explain("lbfgs", memory=5)``.
+        settings: hyper-parameters that differ from their defaults: ``explain("adam", amsgrad=True)``, also what
+            stands in front: ``explain("adam", clip_norm=1.0)``; of a minimizer its options:
+            ``explain("lbfgs", memory=5)``.
 
     Raises:
         ValueError: there is no such optimizer, or a setting has a value out of its range.
@@ -234,7 +237,10 @@ def explain(optimizer: str | Given | None = None, **settings: Any) -> Explanatio
 
 def _explain_rule(optimizer: str | Rule | type[Optimizer], settings: Mapping[str, Any]) -> Explanation:
     made = _class(optimizer)
-    rule, own = made.rule, made.formula
+    own, in_front = made.formula, switched_on(settings)
+    rule = transformed(made.rule, in_front)
+    without = OFF.keys() - {name for name in in_front if settings[name] is not True}  # a number is an argument
+    settings = {name: value for name, value in settings.items() if name not in without}
     given = rules.find(optimizer) if isinstance(optimizer, str) else own
     settings = _checked(rule, settings)
     card, signature = made.card, signature_of(rule)

@@ -204,6 +204,8 @@ class Latex(Plain):
                 return rf"\sqrt{{{texts[0]}}}", ATOM
             case "abs", _:
                 return rf"\left| {texts[0]} \right|", ATOM
+            case "row_mean", _:
+                return rf"\mathrm{{mean}}_{{\mathrm{{row}}}}{self.parentheses(texts[0])}", ATOM
             case "norm", _:
                 return rf"\left\Vert {texts[0]} \right\Vert", ATOM
             case "total", [x]:
