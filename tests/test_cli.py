@@ -1,5 +1,6 @@
 """The command line: what it prints, what it leaves, how it ends."""
 
+import csv
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
+import optuna
 import pytest
 from typer.testing import CliRunner
 
@@ -138,6 +140,49 @@ def test_version_and_help(thalweg_):
     for option in ("--optimizers", "--budget", "--steps", "--seed", "--jobs", "--out", "--rule"):
         assert option in said
     assert "compare" in thalweg_("--help").stdout
+
+
+def test_resume_report_runs_and_export(thalweg_):
+    assert thalweg_("compare", TOY, *QUICK, "--out", "mine", "--quiet").stderr == ""
+    before = json.loads(Path("mine/result.json").read_text())
+    Path("mine/report.html").unlink()
+    assert thalweg_("report", "mine").exit_code == 0
+    assert Path("mine/report.html").exists()
+    logged = thalweg_("resume", "mine", "--json")
+    events = [json.loads(line) for line in logged.stdout.splitlines()]
+    assert (events[0]["event"], events[-1]["event"]) == ("planned", "ended")
+    assert events[-1]["verdict"] == before["verdict"]
+    assert all(e["known"] for e in events if e["event"] == "finished")
+    assert "started" not in {e["event"] for e in events}
+    assert "momentum" in thalweg_("runs", "mine").stdout
+    count = sum(e["event"] == "finished" for e in events)
+    assert thalweg_("runs", "mine", "--failed").stdout == f"0 of {count} runs failed\n"
+    assert thalweg_("export", "mine", "--csv", "--optuna").exit_code == 0
+    with open("mine/runs.csv") as file:
+        assert [float(row["final"]) for row in csv.DictReader(file) if row["phase"] == "confirmation"] == [
+            r["final"] for r in before["runs"] if r["phase"] == "confirmation"
+        ]
+    studies = [optuna.load_study(study_name=n, storage="sqlite:///mine/optuna.db") for n in ("sgd", "momentum")]
+    assert sum(len(study.trials) for study in studies) == count
+    assert studies[0].direction.name == "MINIMIZE"
+    assert thalweg_("export", "mine").exit_code == 2
+    for command in ("resume", "report", "runs"):
+        missing = thalweg_(command, "nowhere")
+        assert missing.exit_code == 2
+        assert "holds no thalweg.sqlite" in missing.stderr
+    assert not Path("nowhere").exists()
+
+
+def test_tune_searches_more_of_one_optimizer(thalweg_):
+    done = thalweg_("tune", TOY, "--budget", "quick", "--steps", "3", "--jobs", "1", "--out", "mine", "--quiet")
+    assert done.exit_code == 0, done.output
+    data = json.loads(Path("mine/result.json").read_text())
+    assert list(data["optimizers"]) == ["adamw"]
+    assert data["verdict"].startswith("Tuned: adamw (mse ")
+    assert sum(known["opened"] for known in data["spaces"]["adamw"].values()) == 3
+    assert data["winner"]["optimizer"] == "adamw"
+    assert thalweg_("resume", "mine", "--quiet").exit_code == 0
+    assert json.loads(Path("mine/result.json").read_text())["verdict"] == data["verdict"]
 
 
 def environment(**more):

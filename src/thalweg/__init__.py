@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from thalweg.lab.loading import load_task
     from thalweg.lab.result import Result
     from thalweg.lab.task import Task
+    from thalweg.lab.tune import tune
     from thalweg.minimize.optimizers import BFGS, LBFGS, ConjugateGradient, Newton
     from thalweg.racing.race import race
     from thalweg.racing.rates import map as map  # not in __all__: a star import shall not take Python's own away
@@ -48,6 +49,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "optimizer",
     "race",
     "trace",
+    "tune",
 ]
 
 # The lab is loaded when it is first asked for: it needs more than torch and numpy.
@@ -61,12 +63,15 @@ _LATER = {
     "load_task": "thalweg.lab.loading",
     "compare": "thalweg.lab.compare",
     "Result": "thalweg.lab.result",
+    "tune": "thalweg.lab.tune",
     "race": "thalweg.racing.race",
     "map": "thalweg.racing.rates",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "lab":
+        return importlib.import_module(f"{__name__}.{name}")
     if name in _LATER:
         return getattr(importlib.import_module(_LATER[name]), name)
     raise AttributeError(f"module 'thalweg' has no attribute {name!r}")

@@ -9,9 +9,11 @@ import typer
 from thalweg.cli.check import check
 from thalweg.cli.compare import compare
 from thalweg.cli.explain import explain
+from thalweg.cli.folder import export, report, resume, runs
 from thalweg.cli.kernels import kernels
 from thalweg.cli.map import map
 from thalweg.cli.race import race
+from thalweg.cli.tune import tune
 from thalweg.cli.workloads import workloads
 
 app = typer.Typer(
@@ -23,6 +25,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(compare)
+app.command()(tune)
+app.command()(resume)
+app.command()(report)
+app.command()(runs)
+app.command()(export)
 app.command()(race)
 app.command()(map)
 app.command()(explain)

@@ -111,12 +111,12 @@ class Candidate:
 
 
 def candidates(
-    optimizers: str | Iterable[str] | None = None, user_rules: Sequence[str | Path | Callable] = ()
+    optimizers: str | Iterable[str] | None = None, user_rules: Sequence[str | Path | Callable] = (), least: int = 2
 ) -> list[Candidate]:
     """The competitors by name ("adamw,bfgs", a list, "all" rules, or None for the short list), then the user's.
 
     Raises:
-        ValueError: an unknown name, one named twice, fewer than two competitors.
+        ValueError: an unknown name, one named twice, fewer than `least` competitors.
         FileNotFoundError: no such rule file.
     """
     chosen = [Candidate(name, name) for name in _names(optimizers)]
@@ -128,7 +128,7 @@ def candidates(
         name = getattr(rule, "__name__", "rule")
         numbered = (f"{name}-{i}" for i in range(2, len(chosen) + 3))
         chosen.append(Candidate(name if name not in taken else next(n for n in numbered if n not in taken), origin))
-    if len(chosen) < 2:
+    if len(chosen) < least:
         raise ValueError(f"optimizers is {optimizers!r}; a comparison needs at least two.")
     return chosen
 

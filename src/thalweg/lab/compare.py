@@ -34,6 +34,7 @@ from thalweg.lab.task import Task
 from thalweg.lab.train import check_exact
 
 PATIENCE, TIMES = 60.0, 20  # a run hangs that takes longer than a minute, and 20 times what it should take
+TUNED = 3  # alone, so many hyper-parameters are searched as by three times the points in a comparison
 LONG = 24 * 3600.0  # and if nothing could be measured
 
 
@@ -115,8 +116,12 @@ def prepared(
     schedule: str = "warmup_cosine",
     margin: float | None = None,
     timeout: float | None = None,
+    alone: bool = False,
 ) -> Comparison:
-    """Look at the arguments of `compare` and try the task once: every mistake is found here, unspent."""
+    """Look at the arguments of `compare` and try the task once: every mistake is found here, unspent.
+
+    `alone` prepares to tune one optimizer.
+    """
     optimizers = optimizers if optimizers is None or isinstance(optimizers, str) else list(optimizers)
     arguments = dict(locals())  # as they were given: `resume` prepares from them
     chosen_budget = budgets.find(budget, points)
@@ -127,8 +132,8 @@ def prepared(
     if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
         raise ValueError(f"timeout is {timeout!r}; it must be a number of seconds, above 0.")
     _whole("seed", seed, 0, 2**31)
-    competitors = candidates(optimizers, rules)
-    spaces = {c.name: c.space(chosen_budget.points) for c in competitors}
+    competitors = candidates(optimizers, rules, least=1 if alone else 2)
+    spaces = {c.name: c.space(chosen_budget.points * (TUNED if alone else 1)) for c in competitors}
     if not isinstance(task, Task | str):
         raise ValueError(f"task is {task!r}; it must be a Task, the name of a workload or a Python file.")
     spec = task if isinstance(task, str) else None
@@ -169,7 +174,7 @@ class Comparison:
         """Run with every run kept in a folder, or taken from there if it is known, and save the result there."""
         with opened(folder) as store:
             hashes = {c.name: fingerprint.of_function(c.rule) for c in self.competitors}
-            store.begin(recorded(self.arguments), fingerprint.of_task(self.task), hashes, fresh)
+            store.begin(recorded(self.arguments), fingerprint.of_task(self.task), hashes, fresh, self.task.mode)
             result = self.run(progress, store)
             result.save(folder)
         return result

@@ -57,7 +57,7 @@ def load(out: str | Path) -> Folder:
         >>> lab.load("out/").runs.groupby("optimizer").min()  # doctest: +SKIP
     """
     with reading(out) as store:
-        return Folder(Path(out), tuple(store.rows()), tuple(store.sessions()))
+        return Folder(Path(out), tuple(store.rows()), tuple(store.sessions()), store.mode)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +68,13 @@ class Folder:
         path: the folder.
         rows: every run, as a dictionary with its Run under "run", in the order in which they ended.
         sessions: every process that worked here: begun, ended, machine, versions.
+        mode: which way the metric is better.
     """
 
     path: Path
     rows: Sequence[dict[str, Any]]
     sessions: Sequence[dict[str, Any]]
+    mode: str = "min"
 
     @property
     def result(self) -> dict[str, Any]:
@@ -93,7 +95,7 @@ class Folder:
         Columns: key, optimizer, phase, seed, steps, data, schedule, final, diverged, why, seconds, taken (steps),
         and the hyper-parameters as the rule spells them.
         """
-        return require("pandas", "frames").DataFrame([_flat(row) for row in self.rows])
+        return require("pandas", "frames").DataFrame([flat(row) for row in self.rows])
 
     @property
     def curves(self) -> Any:
@@ -104,7 +106,8 @@ class Folder:
         )
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
+def flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A run as a row of a table."""
     run, hyper = row["run"], dict(row["hyper"])
     about = {name: value for name, value in row.items() if name not in ("run", "hyper")}
     came = {name: value for name, value in vars(run).items() if name not in ("curve", "steps")}

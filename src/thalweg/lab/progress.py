@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -117,6 +118,29 @@ def lines(stream: TextIO | None = None) -> Progress:
             )
 
     return tell
+
+
+def json_lines(event: Event) -> None:
+    """For `compare(progress=...)` on a server: writes every event to stdout as one JSON object in a line."""
+    if isinstance(event, Planned):
+        plan = {"optimizers": list(event.plan.spaces), "steps": event.plan.steps, "jobs": event.jobs}
+        log("planned", **plan, seconds=list(event.seconds))
+    elif isinstance(event, Stage):
+        log("stage", phase=event.phase, runs=event.runs)
+    else:
+        trial = event.trial
+        about = {"optimizer": trial.optimizer, "hyper": dict(trial.hyper), "seed": trial.seed, "phase": trial.phase}
+        if isinstance(event, Started):
+            log("started", **about)
+        else:
+            run = event.run
+            came = {"final": run.final, "steps": run.steps, "seconds": run.seconds, "why": run.why, "error": run.error}
+            log("finished", **about, **came, known=event.known)
+
+
+def log(event: str, **about: Any) -> None:
+    """Write one JSON object in one line to stdout, with the time."""
+    print(json.dumps({"event": event, "time": time.time(), **about}), flush=True)
 
 
 @contextmanager

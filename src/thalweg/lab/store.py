@@ -74,7 +74,14 @@ class Store:
         """The hash of the task, or None in a new folder."""
         return self._task
 
-    def begin(self, arguments: Mapping[str, Any], task: str, rules: Mapping[str, str], fresh: bool = False) -> None:
+    @property
+    def mode(self) -> str:
+        """Which way the task's metric is better."""
+        return self._fact("mode") or "min"
+
+    def begin(
+        self, arguments: Mapping[str, Any], task: str, rules: Mapping[str, str], fresh: bool = False, mode: str = "min"
+    ) -> None:
         """Say what is compared from now on.
 
         Args:
@@ -82,6 +89,7 @@ class Store:
             task: its hash.
             rules: their hashes by the name of the candidate.
             fresh: forget what is there.
+            mode: which way the metric is better.
 
         Raises:
             StoreError: the folder holds runs of another task, or of other code.
@@ -99,7 +107,7 @@ class Store:
                     "to begin anew there."
                 )
             self._task, self._rules = task, dict(rules)
-            known = {"arguments": json.dumps(arguments), "task": task, "rules": json.dumps(self._rules)}
+            known = {"arguments": json.dumps(arguments), "task": task, "rules": json.dumps(self._rules), "mode": mode}
             database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", known.items())
             about = (_now(), os.getpid(), socket.gethostname(), json.dumps(machine()), json.dumps(versions()))
             columns = "begun, process, host, machine, versions"

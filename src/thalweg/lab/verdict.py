@@ -20,6 +20,10 @@ NOTHING = "n = 0, so there is no interval and no smallest detectable difference"
 
 def sentence(decision: Decision, task: Task, findings: Findings) -> str:
     """The verdict in one sentence, with its n, its interval and the smallest detectable difference."""
+    if len(findings.spaces) == 1 and decision.leader is not None and decision.n:
+        fresh = [r.final for _, r in findings.of(decision.leader, "confirmation") if r.final is not None]
+        at = f"{task.metric_name} {statistics.mean(fresh):.4g}"
+        return f"Tuned: {decision.leader} ({at}), n = {decision.n} fresh seeds."
     return f"{BEGINS[decision.outcome]}: {_said(decision, task, findings)}."
 
 

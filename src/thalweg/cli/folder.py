@@ -1,0 +1,95 @@
+"""`thalweg resume`, `report`, `runs` and `export`: what can be done with the folder of a comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from thalweg.cli.console import wide_console
+from thalweg.cli.mistakes import USER_MISTAKE, explained
+from thalweg.cli.running import AsJson, Quiet, performed
+
+Out = Annotated[Path, typer.Argument(help="The folder of a comparison (--out).", metavar="DIR")]
+
+
+def resume(
+    out: Out,
+    jobs: Annotated[int | None, typer.Option(help="Processes.  [default: as before]")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a comparison: after Ctrl-C, a crash, a reboot.
+
+    No run is repeated, and the result is that of a comparison that was never interrupted.
+    """
+    from thalweg.lab.folder import prepared_again
+
+    with explained():
+        comparison = prepared_again(out, jobs=jobs)
+    performed(comparison, out, quiet=quiet, as_json=as_json)
+
+
+def report(out: Out) -> None:
+    """Write the report of a comparison again, from its result.json."""
+    from thalweg.lab.folder import load
+    from thalweg.lab.report import write_report
+
+    with explained():
+        write_report(load(out).result, out)
+    typer.echo(out / "report.html")
+
+
+def runs(
+    out: Out,
+    failed: Annotated[bool, typer.Option("--failed", help="Those that failed, with their tracebacks.")] = False,
+) -> None:
+    """List the runs of a comparison, also while it goes on."""
+    from thalweg.lab.folder import load
+
+    with explained():
+        rows = load(out).rows
+    if failed:
+        for row in rows:
+            if row["run"].failed:
+                typer.echo(f"{row['optimizer']} {_settings(row)} seed {row['seed']} ({row['phase']})")
+                typer.echo(f"{row['run'].details}\n{row['run'].error}\n")
+        typer.echo(f"{sum(row['run'].failed for row in rows)} of {len(rows)} runs failed")
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("optimizer", "settings", "phase", "seed", "steps", "final", "seconds", ""):
+        table.add_column(title, justify="right" if title in ("seed", "steps", "final", "seconds") else "left")
+    for row in rows:
+        run = row["run"]
+        said = "failed" if run.failed else "diverged" if run.diverged else ""
+        final = "" if run.final is None else f"{run.final:.4g}"
+        about = (row["optimizer"], _settings(row), row["phase"], str(row["seed"]), str(run.steps), final)
+        table.add_row(*about, f"{run.seconds:.2f}", said)
+    wide_console().print(table)
+
+
+def _settings(row: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value:.4g}" for name, value in row["hyper"])
+
+
+def export(
+    out: Out,
+    optuna: Annotated[bool, typer.Option("--optuna", help="An Optuna study each, in DIR/optuna.db.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="DIR/runs.csv and DIR/curves.csv.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Event files in DIR/tensorboard.")] = False,
+) -> None:
+    """Write the runs of a comparison for other tools; files of an earlier export are replaced."""
+    from thalweg.lab import exports
+    from thalweg.lab.folder import load
+
+    if not (optuna or csv or tensorboard):
+        typer.echo("thalweg: to what? Give one or more of --optuna, --csv, --tensorboard.", err=True)
+        raise typer.Exit(USER_MISTAKE)
+    with explained():
+        found = load(out)
+        for wanted, write in ((csv, exports.csv), (optuna, exports.optuna), (tensorboard, exports.tensorboard)):
+            if wanted:
+                for path in write(found):
+                    typer.echo(path)

@@ -1,0 +1,51 @@
+"""Run a comparison from the command line: compare, tune and resume are the same from here on."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from thalweg.cli.mistakes import INTERRUPTED, THEIR_CODE_RAISED, USER_MISTAKE
+from thalweg.cli.outcome import show
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing until the end.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Log to stdout, one JSON object a line; the last is the verdict.")]
+
+
+def performed(
+    comparison: Any, folder: Path, *, fresh: bool = False, quiet: bool = False, as_json: bool = False
+) -> None:
+    """Run it in its folder, show how it goes and what came out, and exit as a command should."""
+    from thalweg.lab.faults import RunError
+    from thalweg.lab.progress import log
+    from thalweg.lab.store import StoreError
+
+    try:
+        with _progress(quiet, as_json) as progress:
+            result = comparison.run_in(folder, progress, fresh=fresh)
+    except StoreError as error:
+        typer.echo(f"thalweg: {error}", err=True)
+        raise typer.Exit(USER_MISTAKE) from None
+    except RunError as error:
+        typer.echo(f"{error.details}\nthalweg: {error}", err=True)
+        raise typer.Exit(THEIR_CODE_RAISED) from None
+    if as_json:
+        log("ended", verdict=result.verdict, decision=result.decision, folder=str(folder))
+    else:
+        show(result, folder)
+    if result.data["interrupted"]:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _progress(quiet: bool, as_json: bool) -> Any:
+    from thalweg.lab.events import silent
+    from thalweg.lab.progress import json_lines, lines, live
+
+    if quiet or as_json:
+        return nullcontext(json_lines if as_json else silent)
+    console = Console(stderr=True)
+    return live(console) if console.is_terminal else nullcontext(lines())
