@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from thalweg import ops
 from thalweg.engine.graph import SYMBOLS, Graph, Node
-from thalweg.engine.layout import BOOLEAN, Layout, label, lay_out
+from thalweg.engine.layout import BOOLEAN, Layout, kernels_of, label, lay_out
 from thalweg.engine.store import COMPENSATION, STOCHASTIC
 
 # Types as they are in memory; arithmetic is in float for everything narrower.
@@ -90,14 +90,14 @@ def print_kernels(
     Returns:
         The source text, and for each kernel what its arguments mean.
     """
-    layouts = [lay_out(graph, kernel, f"kernel{i}", memory, members) for i, kernel in enumerate(graph.kernels)]
-    functions = [
-        _kernel(layout, kernel.body, memory, real) for layout, kernel in zip(layouts, graph.kernels, strict=True)
-    ]
+    kernels = kernels_of(graph, memory)
+    layouts = [lay_out(graph, kernel, f"kernel{i}", memory, members) for i, kernel in enumerate(kernels)]
+    functions = [_kernel(layout, kernel.body, memory, real) for layout, kernel in zip(layouts, kernels, strict=True)]
     divides = any(
         n.op in ("div", "sqrt") and n.stage == "element" and not _divides_by_one_number(n) for n in graph.nodes
     )
-    return "\n".join([f"// {label(graph, memory)}", HEAD, *([] if divides else [WIDEST]), *functions]), layouts
+    return "
+".join([f"// {label(graph, memory)}", HEAD, *([] if divides else [WIDEST]), *functions]), layouts
 
 
 def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], real: str) -> str:

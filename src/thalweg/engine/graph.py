@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -47,7 +47,8 @@ class Kernel:
     `numbers` are computed first, once per tensor; `reads` and `writes` are whole tensors: parameter,
     gradient, slots, and temporaries that a later kernel needs and cannot recompute; `body` is in order.
     `cuts` are the norms, totals and matrix operations that take this kernel's values; between two matrix
-    operations there may be nothing else to do.
+    operations there may be nothing else to do. `spilled` are new values of slots that are rounded as they are kept:
+    where a later kernel needs them as they were computed, they are written into temporaries as well.
     """
 
     numbers: tuple[Node, ...]
@@ -55,6 +56,7 @@ class Kernel:
     body: tuple[Node, ...]
     writes: tuple[Node, ...]
     cuts: tuple[Node, ...]
+    spilled: frozenset[Node] = frozenset()
 
     @property
     def idle(self) -> bool:
@@ -125,6 +127,10 @@ class Graph:
         """The kernels in order; the last one writes what the cuts decide."""
         return tuple(kernel for kernel in self.passes if not kernel.idle)
 
+    def kernels_where(self, rounded: Collection[str]) -> tuple[Kernel, ...]:
+        """The kernels where these outputs are rounded as they are kept: a later kernel cannot read them there."""
+        return tuple(kernel for kernel in _cut(self, rounded) if not kernel.idle)
+
     @cached_property
     def passes(self) -> tuple[Kernel, ...]:
         """The kernels, and the idle places between one matrix operation and the next."""
@@ -178,20 +184,21 @@ def evaluate(node: Node, args: list[Any]) -> Any:
             return getattr(ops, op)(*args)
 
 
-def _cut(graph: Graph) -> Iterator[Kernel]:
+def _cut(graph: Graph, rounded: Collection[str] = ()) -> Iterator[Kernel]:
     """The passes, level by level: level k is what lies behind k cuts."""
     levels = range(max((n.level for n in graph.nodes), default=0) + 1)
     outputs = dict.fromkeys(node for node in graph.outputs.values() if node.stage == "element")
     cuts = [[n for n in graph.nodes if n.op in CUTS and max(a.level for a in n.args) == level] for level in levels]
     matrices = {a for n in graph.nodes if n.op in ops.MATRIX for a in n.args}  # these read whole tensors
-    temporaries = {a for a in matrices if a.op not in (*CUTS, "input", "item") and a not in outputs}
+    readable = {node for name, node in graph.outputs.items() if name not in rounded}.intersection(outputs)
+    temporaries = {a for a in matrices if a.op not in (*CUTS, "input", "item") and a not in readable}
     while True:  # a temporary that a later level turns out to need is a target of its own level
         found: set[Node] = set()
         plans = []
         for level in levels:
             targets = [a for n in cuts[level] for a in n.args]
             targets += _kept(graph, level, outputs, temporaries)
-            plans.append(_Pass(graph, level, {*outputs, *temporaries}, found).need(targets))
+            plans.append(_Pass(graph, level, {*readable, *temporaries}, found).need(targets))
         if found <= temporaries:
             break
         temporaries |= found
@@ -200,12 +207,14 @@ def _cut(graph: Graph) -> Iterator[Kernel]:
         writes = _kept(graph, level, outputs, temporaries)
         if plan.body or writes or cuts[level]:
             reads = sorted(plan.reads, key=graph.nodes.index)
-            yield Kernel(tuple(numbers), tuple(reads), tuple(plan.body), tuple(writes), tuple(cuts[level]))
+            spilled = frozenset(temporaries.intersection(outputs))
+            yield Kernel(tuple(numbers), tuple(reads), tuple(plan.body), tuple(writes), tuple(cuts[level]), spilled)
 
 
 def _kept(graph: Graph, level: int, outputs: Iterable[Node], temporaries: set[Node]) -> list[Node]:
     """What a level writes: the outputs in the rule's order, then what later levels need."""
-    return [n for n in outputs if n.level == level] + [n for n in graph.nodes if n.level == level and n in temporaries]
+    later = [n for n in graph.nodes if n in temporaries]
+    return [n for n in dict.fromkeys([*outputs, *later]) if n.level == level]
 
 
 class _Pass:

@@ -63,7 +63,7 @@ def lay_out(
         memory: how ``p``, ``g`` and all that is kept lie in memory, as `Store.memory` names it.
         members: whether the tensors of a call may have settings of their own: then all its scalars are numbers.
     """
-    reads = {node: place(graph, node) for node in kernel.reads}
+    reads = {n: _temporary(graph, n) if n in kernel.spilled else place(graph, n) for n in kernel.reads}
     writes = _writes(graph, kernel)
     columns = dict.fromkeys([*reads.values(), *(where for where, _ in writes)])
     outside = [arg for n in (*kernel.body, *kernel.cuts) for arg in n.args] + [n for _, n in writes]
@@ -84,6 +84,12 @@ def lay_out(
     )  # fmt: skip
 
 
+def kernels_of(graph: Graph, memory: Mapping[str, str]) -> tuple[Kernel, ...]:
+    """The kernels of a graph whose values lie in memory like that."""
+    exact = ("float64",) if memory["p"] == "float64" else ("float32", "float64")
+    return graph.kernels_where([name for name in graph.outputs if memory.get(name, "float64") not in exact])
+
+
 def place(graph: Graph, node: Node) -> str:
     """Where a value lies in memory: in p, g or a slot (old or new), or in a temporary."""
     for name in ("p", "g", *graph.slots):
@@ -92,6 +98,10 @@ def place(graph: Graph, node: Node) -> str:
     for name, output in graph.outputs.items():
         if node is output:
             return name
+    return _temporary(graph, node)
+
+
+def _temporary(graph: Graph, node: Node) -> str:
     return f"temporary {graph.nodes.index(node)}"
 
 
@@ -100,7 +110,8 @@ def _writes(graph: Graph, kernel: Kernel) -> list[tuple[str, Node]]:
     writes = []
     for node in kernel.writes:
         slots = [name for name, output in graph.outputs.items() if output is node]
-        writes += [(where, node) for where in slots or [place(graph, node)]]
+        spilled = [_temporary(graph, node)] if node in kernel.spilled else []
+        writes += [(where, node) for where in [*slots, *spilled] or [place(graph, node)]]
     return writes
 
 

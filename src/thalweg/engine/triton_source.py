@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from thalweg.engine.graph import SYMBOLS, Graph, Node
-from thalweg.engine.layout import BOOLEAN, Layout, label, lay_out
+from thalweg.engine.layout import BOOLEAN, Layout, kernels_of, label, lay_out
 from thalweg.engine.store import COMPENSATION, STOCHASTIC
 
 MEMORY = {"float64": "tl.float64", "float32": "tl.float32", "bfloat16": "tl.bfloat16", "float16": "tl.float16"}
@@ -153,7 +153,8 @@ def print_kernels(graph: Graph, memory: Mapping[str, str]) -> Printed:
         memory: how ``p``, ``g`` and all that is kept lie in memory, as named by `Store.memory` and in `MEMORY`;
             without the slots that the host knows.
     """
-    layouts = tuple(lay_out(graph, kernel, f"kernel{i}", memory) for i, kernel in enumerate(graph.kernels))
+    kernels = kernels_of(graph, memory)
+    layouts = tuple(lay_out(graph, kernel, f"kernel{i}", memory) for i, kernel in enumerate(kernels))
     stages = list(_stages(graph, layouts))
     used = [n for layout in layouts for n in layout.scalars]
     used += [a for _, nodes in stages for n in nodes for a in n.args if a.stage == "host" and a.op != "constant"]
@@ -172,7 +173,7 @@ def print_kernels(graph: Graph, memory: Mapping[str, str]) -> Printed:
             between[i] = f"numbers{i}"
             parts.append(page.numbers_between(between[i], cuts, nodes))
         if i < len(layouts):
-            parts += page.kernel(layouts[i], graph.kernels[i].body)
+            parts += page.kernel(layouts[i], kernels[i].body)
     return Printed("\n\n".join(parts), columns, scalars, draws, numbers, layouts, between)
 
 

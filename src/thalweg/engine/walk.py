@@ -9,7 +9,8 @@ import torch
 
 from thalweg.card import card_of
 from thalweg.engine import eager
-from thalweg.engine.cell import Cell, start
+from thalweg.engine.cell import AS_TORCH, Cell, start
+from thalweg.engine.store import Store
 from thalweg.signature import Rule, signature_of
 
 STEPS = 8
@@ -40,14 +41,15 @@ def beginning(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tor
 
 
 def walk(
-    rule: Rule, hyper: dict[str, Any], p: torch.Tensor, grads: list[torch.Tensor], engine=eager, fading: bool = False
-) -> list[Cell]:
+    rule: Rule, hyper: dict[str, Any], p: torch.Tensor, grads: list[torch.Tensor], engine=eager, fading: bool = False,
+    store: Store = AS_TORCH,
+) -> list[Cell]:  # fmt: skip
     """The cell after each step, each engine's call given one cell; `fading` lets lr fall on the way."""
     signature = signature_of(rule)
-    slots = {name: start(slot, p, hyper) for name, slot in signature.kept(hyper).items()}
+    slots = {name: start(slot, p, hyper, store) for name, slot in signature.kept(hyper).items()} | store.beside(p)
     cells = []
     for t, g in enumerate(grads, 1):
         now = {**hyper, "lr": hyper["lr"] * 0.8**t} if fading and "lr" in hyper else hyper
-        [(p, slots)] = engine.step(rule, [Cell(p, g, slots, t)], now)
-        cells.append(Cell(p, g, slots, t))
+        [(p, slots)] = engine.step(rule, [Cell(p, g, slots, t, store)], now)
+        cells.append(Cell(p, g, slots, t, store))
     return cells
