@@ -13,6 +13,7 @@ from thalweg import rules
 from thalweg.engine import build, cpu, eager, triton
 from thalweg.engine.cell import Cell
 from thalweg.engine.store import draws, key
+from thalweg.ops import norm
 from thalweg.signature import Slot
 
 ENGINES = {"eager": {"engine": "eager"}, "foreach": {"engine": "eager", "foreach": True}, "cpu": {"engine": "cpu"}}
@@ -247,6 +248,22 @@ def test_the_engines_agree_to_a_rounding(name, dtype):
         for a, b in zip(walks["eager"], walks[kernels], strict=True):
             assert (a - b).abs().max() <= 2 * torch.finfo(torch.bfloat16).eps * a.abs().max()
             assert not elementwise or (a != b).double().mean() <= 0.1
+
+
+def test_a_later_kernel_does_not_read_a_slot_that_was_rounded_on_the_way():
+    """The step takes m as it was computed, whatever it is kept in: by hand, with two kernels."""
+
+    def measured(p, g, m, *, t, lr=0.1):
+        m = 0.9 * m + 0.1 * g
+        return p - lr * norm(p) * m, m
+
+    p = torch.tensor([3.0, 4.0])
+    g = torch.tensor([1 + 2**-9, 1.0])
+    for how in (eager, cpu):
+        cell = Cell(p, g, {"m": torch.zeros(2, dtype=torch.bfloat16)}, store=tw.Store(torch.bfloat16))
+        [(after, slots)] = how.step(measured, [cell], {"lr": 0.1})
+        assert after.tolist() == pytest.approx([3 - 0.5 * 0.1 * (1 + 2**-9), 4 - 0.5 * 0.1], rel=2e-7)
+        assert slots["m"].tolist() == [torch.tensor(0.1).bfloat16().item()] * 2
 
 
 def test_threads_do_not_change_the_draws():

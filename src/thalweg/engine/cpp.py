@@ -96,8 +96,7 @@ def print_kernels(
     divides = any(
         n.op in ("div", "sqrt") and n.stage == "element" and not _divides_by_one_number(n) for n in graph.nodes
     )
-    return "
-".join([f"// {label(graph, memory)}", HEAD, *([] if divides else [WIDEST]), *functions]), layouts
+    return "\n".join([f"// {label(graph, memory)}", HEAD, *([] if divides else [WIDEST]), *functions]), layouts
 
 
 def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], real: str) -> str:
