@@ -215,7 +215,7 @@ def bounded_walk(
 
 
 def furthest(walked: Mapping[str, torch.Tensor], wanted: Mapping[str, Bounded | float]) -> tuple[float, float]:
-    """How far a cell's kept values are from the float64 walk: relative to the largest of each, and to the bound.
+    """How far a cell's kept values are from the float64 walk: p relative to its largest element, and all to the bound.
 
     A second number above 1 says that precision does not explain the difference. Where the bound is infinite the
     formula divides by what may as well be 0: no number is wrong there, and none is looked at.
@@ -233,6 +233,7 @@ def furthest(walked: Mapping[str, torch.Tensor], wanted: Mapping[str, Bounded | 
             continue
         off = (got - want.value).abs()[told].nan_to_num(nan=torch.inf)
         within = torch.where(off == 0, 0.0, off / bound[told])
-        relative = max(relative, float(off.max() / want.value[told].abs().max().clamp(min=1e-300)))
+        if name == "p":
+            relative = float(off.max() / want.value[told].abs().max().clamp(min=1e-300))
         ratio = max(ratio, float(within.max()))
     return relative, ratio
