@@ -22,7 +22,7 @@ from thalweg.engine import build, cpu
 from thalweg.engine.cell import Cell, plain
 from thalweg.engine.graph import Graph
 from thalweg.engine.host import host_inputs
-from thalweg.engine.layout import Layout, lay_out
+from thalweg.engine.layout import Layout, kernels_of, lay_out
 from thalweg.engine.model_wide import Run, alone
 
 _POINTER, _INTEGER = ctypes.c_void_p, ctypes.c_int64
@@ -204,7 +204,8 @@ class Plan:
         if not cells or _library() is None or not cpu.has_kernels(graph):
             return False
         # Temporaries, and numbers that a cut feeds, are made and written by the general way.
-        if any(lay_out(graph, each, "").temporaries for each in graph.kernels):
+        memory = dict(cpu.memory_of(graph, cells[0]))
+        if any(lay_out(graph, each, "", memory).temporaries for each in kernels_of(graph, memory)):
             return False
         if any(graph.inputs[name].stage == "number" for name in graph.slots):
             return False
