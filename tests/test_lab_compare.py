@@ -18,9 +18,10 @@ from thalweg.lab.candidates import SHORT_LIST, candidates
 from thalweg.lab.compare import compare
 from thalweg.lab.events import Finished, Planned, Stage, Started
 from thalweg.lab.task import Task, TaskError
+from thalweg.lab.way import Way
 
 TOY = str(Path(toy_task.__file__))
-SMALL = {"points": 3, "jobs": 1}
+SMALL = {"points": 3, "jobs": 1, "stack": "off"}
 MY_RULE = '''"""Steps of one size."""
 from thalweg.ops import sqrt
 
@@ -91,7 +92,42 @@ def test_confirmed_numbers_are_those_of_the_runs(result):
 
 
 def test_the_same_for_any_number_of_processes(result):
-    assert without_times(compare(TOY, "sgd,adamw,momentum", points=3, jobs=2)) == without_times(result)
+    assert without_times(compare(TOY, "sgd,adamw,momentum", points=3, jobs=2, stack="off")) == without_times(result)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_trained_together_the_numbers_are_the_same_up_to_rounding(result, jobs, monkeypatch):
+    monkeypatch.setattr("thalweg.lab.compare.decide", lambda *_: Way(8, 2, "asked for"))
+    together = compare(TOY, "sgd,adamw,momentum", points=3, jobs=jobs)
+    assert together.data["together"]["members"] == 8
+    assert not [note for note in together.decision["notes"] if "one after the other" in note]
+    assert len(together.runs) == len(result.runs)
+    for one, other in zip(result.runs, together.runs, strict=True):
+        assert {k: one[k] for k in ("optimizer", "seed", "phase")} == {
+            k: other[k] for k in ("optimizer", "seed", "phase")
+        }
+        assert one["final"] == pytest.approx(other["final"], rel=1e-4)
+    assert together.decision["outcome"] == result.decision["outcome"]
+
+
+def test_a_task_that_cannot_be_vectorised_is_trained_one_after_the_other(monkeypatch):
+    def branching(model, data):
+        loss = toy_task.mse(model, data)
+        return loss if loss.item() > 0 else -loss
+
+    task = dataclasses.replace(toy_task.task, loss=branching)
+    found = compare(task, "sgd,momentum", points=3, jobs=1)
+    assert found.data["together"]["members"] == 1
+    assert "item" in found.data["together"]["why"]
+    monkeypatch.setattr("thalweg.lab.compare.decide", lambda *_: Way(8, 2, "asked for"))
+    forced = compare(task, "sgd,momentum", points=3, jobs=1)
+    assert [r["final"] for r in forced.runs] == [r["final"] for r in found.runs]
+    assert any("one after the other" in note for note in forced.decision["notes"])
+
+
+def test_stack_is_auto_or_off():
+    with pytest.raises(ValueError, match="stack is 'of'"):
+        compare(TOY, "sgd,momentum", stack="of")
 
 
 def test_another_seed_is_another_comparison(result):

@@ -43,6 +43,9 @@ def compare(
         float | None,
         typer.Option(help="Seconds after which a run counts as hanging.  [default: 60, and 20 times its steps' time]"),
     ] = None,
+    stack: Annotated[
+        str, typer.Option(help="Train trials of one optimizer as one where that is faster, or off.", metavar="auto|off")
+    ] = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the runs that are in DIR.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -61,7 +64,8 @@ def compare(
         for package in ("matplotlib", "jinja2"):  # the report's: missing them shall not show at the end
             locate(package)
         comparison = prepared(
-            task, optimizers, budget=budget, steps=steps, seed=seed, jobs=jobs, rules=rule or [], timeout=timeout
+            task, optimizers, budget=budget, steps=steps, seed=seed, jobs=jobs, rules=rule or [], timeout=timeout,
+            stack=stack,
         )  # fmt: skip
         folder = reserved(out, Path("runs") / f"{comparison.task.name}-{date.today().isoformat()}", NAME)
     performed(comparison, folder, fresh=fresh, quiet=quiet, as_json=as_json)

@@ -19,6 +19,7 @@ from thalweg.lab import fingerprint
 from thalweg.lab.arguments import recorded
 from thalweg.lab.budget import Budget
 from thalweg.lab.candidates import Candidate, candidates
+from thalweg.lab.chunks import Stacking, Work, limited
 from thalweg.lab.cost import Cost, cost_of
 from thalweg.lab.events import Event, Finished, Planned, Progress, Stage, silent
 from thalweg.lab.faults import retried, stop_if_hopeless
@@ -32,6 +33,8 @@ from thalweg.lab.store import Decided, Store, opened, remembered
 from thalweg.lab.summary import summary
 from thalweg.lab.task import Task
 from thalweg.lab.train import check_exact
+from thalweg.lab.way import Way, decide
+from thalweg.signature import check_flag
 
 PATIENCE, TIMES = 60.0, 20  # a run hangs that takes longer than a minute, and 20 times what it should take
 TUNED = 3  # alone, so many hyper-parameters are searched as by three times the points in a comparison
@@ -51,6 +54,7 @@ def compare(
     schedule: str = "warmup_cosine",
     margin: float | None = None,
     timeout: float | None = None,
+    stack: str = "auto",
     out: str | Path | None = None,
     fresh: bool = False,
     progress: Progress | None = None,
@@ -82,6 +86,8 @@ def compare(
             deviation between seeds.
         timeout: seconds after which a run is stopped, as one that hangs; not with jobs=1. Default: 20 times what
             it should take, and at least a minute.
+        stack: "auto" (default): trials of one optimizer are trained as one where a few steps of both ways show
+            that this is faster; "off": one after the other. The numbers differ by rounding.
         out: folder for every run, and in the end for the report. Default: nothing is written.
         fresh: forget the runs that are in `out`. Default False.
         progress: called with every event (thalweg.lab.events). Default: nobody is told.
@@ -98,7 +104,7 @@ def compare(
     """
     comparison = prepared(
         task, optimizers, budget=budget, points=points, steps=steps, seed=seed, jobs=jobs, rules=rules,
-        schedule=schedule, margin=margin, timeout=timeout,
+        schedule=schedule, margin=margin, timeout=timeout, stack=stack,
     )  # fmt: skip
     return comparison.run(progress) if out is None else comparison.run_in(out, progress, fresh=fresh)
 
@@ -116,6 +122,7 @@ def prepared(
     schedule: str = "warmup_cosine",
     margin: float | None = None,
     timeout: float | None = None,
+    stack: str = "auto",
     alone: bool = False,
 ) -> Comparison:
     """Look at the arguments of `compare` and try the task once: every mistake is found here, unspent.
@@ -131,6 +138,7 @@ def prepared(
         raise ValueError(f"margin is {margin!r}; it must be a number of the metric's units, at least 0.")
     if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
         raise ValueError(f"timeout is {timeout!r}; it must be a number of seconds, above 0.")
+    check_flag("stack", stack, ("auto", "off"))
     _whole("seed", seed, 0, 2**31)
     competitors = candidates(optimizers, rules, least=1 if alone else 2)
     spaces = {c.name: c.space(chosen_budget.points * (TUNED if alone else 1)) for c in competitors}
@@ -143,7 +151,7 @@ def prepared(
     for minimizer in (c.name for c in competitors if c.minimizes):
         check_exact(loaded, minimizer)
     plan = Plan(spaces, chosen_budget, loaded.mode, horizon, seed, schedule, margin)
-    return Comparison(loaded, spec, tuple(competitors), plan, workers, jobs != 1, timeout, arguments)
+    return Comparison(loaded, spec, tuple(competitors), plan, workers, jobs != 1, timeout, arguments, stack)
 
 
 @dataclass(frozen=True)
@@ -159,6 +167,7 @@ class Comparison:
         isolated: whether runs have processes of their own: not if one job was asked for.
         timeout: seconds after which a run counts as hanging; None: from the measured time of a step.
         arguments: what it was prepared from.
+        stack: "auto" or "off".
     """
 
     task: Task
@@ -169,6 +178,7 @@ class Comparison:
     isolated: bool = True
     timeout: float | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    stack: str = "auto"
 
     def run_in(self, folder: str | Path, progress: Progress | None = None, *, fresh: bool = False) -> Result:
         """Run with every run kept in a folder, or taken from there if it is known, and save the result there."""
@@ -185,35 +195,52 @@ class Comparison:
         started, begun = earlier or datetime.now(UTC), time.perf_counter() - seconds
         report, findings, plan = progress or silent, Findings(), self.plan
         costs: dict[str, Cost] = {}
-        interrupted = False
+        way, interrupted = Way(), False
+        decided = store.decided if store else _measured
         try:
-            costs = _costs(self.task, self.competitors, plan, store.decided if store else _measured)
+            costs = _costs(self.task, self.competitors, plan, decided)
+            way = Way(**decided(f"together or one after the other, {self.jobs} processes", self._way))
             plan = replace(plan, state={name: cost.state for name, cost in costs.items()})
             report(_estimate(plan, self.task, costs, self.jobs))
             with TemporaryDirectory(prefix="thalweg-") if store is None else nullcontext(store.states()) as folder:
                 states = States(Path(folder))
-                trainer = Trainer(self.task, self.competitors, states)
-                limit = _limits(plan, costs, self.timeout)
+                trainer: Any = Work(Trainer(self.task, self.competitors, states))
+                limit = limited(_limits(plan, costs, self.timeout))
                 with processes(trainer, self.jobs, limit) if self.isolated else solo(trainer) as perform:
-                    perform = retried(perform)
-                    _drive(plan, findings, remembered(perform, store) if store else perform, report, states, store)
+                    stacking = Stacking(perform, way, findings.notes.append)
+                    perform = retried(stacking)
+                    perform = remembered(perform, store) if store else perform
+                    _drive(plan, findings, perform, report, states, store, stacking)
         except KeyboardInterrupt:
             interrupted = True
             _stopped(plan, findings)
         data = summary(
             self.task, self.spec, self.competitors, plan, findings, costs,
-            started=started, seconds=time.perf_counter() - begun, interrupted=interrupted, jobs=self.jobs,
+            started=started, seconds=time.perf_counter() - begun, interrupted=interrupted, jobs=self.jobs, way=way,
         )  # fmt: skip
         return Result(data, self.task, {c.name: c for c in self.competitors})
 
+    def _way(self) -> dict[str, Any]:
+        """Whether trials are trained together: tried with the first candidate that is no minimizer."""
+        candidate = next((c for c in self.competitors if not c.minimizes), None)
+        if self.stack == "off" or candidate is None:
+            return asdict(Way())
+        configure = candidate.configure(self.plan.spaces[candidate.name].default, self.plan.schedule)
+        find = schedules.find(candidate.schedule(self.plan.schedule))
+        with one_thread():
+            found = decide(self.task, configure, find, self.plan.steps, 1000 * self.plan.seed, self.jobs)
+        return asdict(found)
+
 
 def _drive(
-    plan: Plan, findings: Findings, perform: Perform, report: Progress, states: States, store: Store | None
-) -> None:
+    plan: Plan, findings: Findings, perform: Perform, report: Progress, states: States, store: Store | None,
+    stacking: Stacking,
+) -> None:  # fmt: skip
     """Let the protocol ask, have its trials run, and write down what they came to, also when interrupted."""
     for trials in protocol(plan, findings):
         if store is None or not store.knows(trials):  # else a later stage was under way, and goes on from its states
             states.drop_all_but(trials)
+        stacking.stage = trials
         report(Stage(trials[0].phase, len(trials)))
         order = {trial: i for i, trial in enumerate(trials)}
         before, ended = list(findings.done), {}

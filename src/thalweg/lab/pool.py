@@ -48,10 +48,19 @@ class Trainer:
 
     def __call__(self, trial: Trial) -> Run:
         """Train, from where the run was left if it was."""
+        training = self.begun(trial)
+        self._advance(training, trial)
+        return self.ended(trial, training)
+
+    def begun(self, trial: Trial) -> Training:
+        """A trial's training, where it was left if it was."""
         training = self._begun(trial)
         if self.states is not None and (not self.states.load(trial, training) or training.step > trial.end):
             training = self._begun(trial)  # half a state may have been loaded, or one of a longer leg
-        self._advance(training, trial)
+        return training
+
+    def ended(self, trial: Trial, training: Training) -> Run:
+        """What a trial has come to; where its run is kept if it may go on."""
         run = training.run()
         if self.states is not None:
             if trial.end < trial.steps and not run.diverged:
@@ -214,7 +223,7 @@ class _Slot:
             said = worker.last_words(self._log)
             self.end()
             return failed(f"Died: {_how(error, self._memory)}", said, seconds)
-        if isinstance(came, Run):
+        if not isinstance(came, tuple):
             return came
         sentence, details = came
         if said := worker.last_words(self._log):

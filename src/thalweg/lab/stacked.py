@@ -174,7 +174,7 @@ class Stack:
         """Hold the first losses, gradients and buffers against the plain loop's; nothing is changed by that."""
         before = {name: tensor.detach().clone() for name, tensor in self.stacked.items() if not tensor.requires_grad}
         states = [stream.get_state() for stream in self.streams]
-        losses, gradients = self._losses_and_gradients()
+        losses, gradients = self.losses_and_gradients()
         after = {name: self.stacked[name].clone() for name in before}
         for name, value in before.items():
             self.stacked[name].copy_(value)
@@ -214,7 +214,8 @@ class Stack:
 
     # ---- going on
 
-    def _losses_and_gradients(self) -> tuple[list[float], list[Tensor]]:
+    def losses_and_gradients(self) -> tuple[list[float], list[Tensor]]:
+        """Of every member, on the batches at hand."""
         losses = self.vectorised(self.merged, self.shared)
         # Members do not meet, so the gradient of the sum is every member's own.
         return losses.tolist(), list(torch.autograd.grad(losses.sum(), self.parameters))
@@ -224,7 +225,7 @@ class Stack:
         while self.trainings and self.step < until:
             if self.step > self.start:
                 self.batch, self.merged = self._next()
-            losses, gradients = self._losses_and_gradients()
+            losses, gradients = self.losses_and_gradients()
             for training, loss in zip(self.trainings, losses, strict=True):
                 training.goes_on(loss)
             self.together.step(gradients)

@@ -26,6 +26,7 @@ from thalweg.lab.statistics import Mode
 from thalweg.lab.task import Task
 from thalweg.lab.train import Run
 from thalweg.lab.verdict import sentence
+from thalweg.lab.way import Way
 
 PACKAGES = ("thalweg", "torch", "numpy", "scipy", "scikit-learn", "loky")
 
@@ -42,6 +43,7 @@ def summary(
     seconds: float,
     interrupted: bool,
     jobs: int,
+    way: Way,
 ) -> dict[str, Any]:
     """Everything that is known, as strict JSON: numbers that are not finite have become null."""
     decision = findings.decision or _without_confirmation(plan, findings, interrupted)
@@ -55,6 +57,7 @@ def summary(
             "verdict": sentence(decision, task, findings),
             "decision": {**asdict(decision), "notes": notes},
             "task": _task(task, spec, plan, costs),
+            "together": asdict(way),
             "budget": {
                 "preset": plan.budget.preset,
                 "points": plan.budget.points,
