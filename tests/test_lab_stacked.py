@@ -136,6 +136,18 @@ def test_every_kind_of_optimizer(optimizer, hypers):
     same(*both_ways(task(MODELS["mlp"]), hypers, optimizer=optimizer))
 
 
+def classes(model, batch):
+    x, _ = batch
+    numbers = torch.where(x[:, 1] > 1, -100, (x[:, 0] > 0).long())  # some are ignored
+    return nn.functional.cross_entropy(model(x), numbers)
+
+
+@pytest.mark.parametrize("seeds", [(0, 1, 2), (5, 5, 5)])
+def test_cross_entropy(seeds):
+    of = task(lambda: nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), loss=classes)
+    same(*both_ways(dataclasses.replace(of, metric=classes), seeds=seeds))
+
+
 @pytest.mark.parametrize("seeds", [(0, 1, 2), (5, 5, 5)])
 def test_a_data_loader_is_walked_in_each_seeds_own_order(seeds):
     loader = DataLoader(TensorDataset(*rows(40, 3)), batch_size=16, shuffle=True)

@@ -54,6 +54,25 @@ def _dropout(
         return _functorch._add_batch_dim(x * kept.div_(1 - p), 0, level)
 
 
+def _cross_entropy(batching: Batching, input: Tensor, target: Tensor, *others: Any, **named: Any) -> Tensor | None:
+    """Of scores (batch, classes) and class numbers, the mean: vmap would take it apart into a dozen steps."""
+    whole = not isinstance(target, Tensor) or target.is_floating_point() or target.ndim != 1 or input.ndim != 2
+    if whole or others or any(named.get(name) != value for name, value in PLAIN.items() if name in named):
+        return None
+    if set(named) - set(PLAIN) or not _is_stacked(input):
+        return None
+    apart = _functorch.is_batchedtensor(target)
+    if apart and not _is_stacked(target):
+        return None
+    level = _functorch.maybe_get_level(input)
+    with temporarily_pop_interpreter_stack():
+        scores = _members(input)
+        numbers = _members(target) if apart else target.expand(len(scores), -1)
+        each = functional.cross_entropy(scores.flatten(0, 1), numbers.flatten(), reduction="none")
+        means = each.view(len(scores), -1).sum(1) / (numbers != PLAIN["ignore_index"]).sum(1)
+        return _functorch._add_batch_dim(means, 0, level)
+
+
 def _convolution(dimensions: int) -> Callable[..., Tensor | None]:
     def convolution(
         batching: Batching, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1,
@@ -168,7 +187,12 @@ def _first(value: Any) -> int:
     return value[0] if isinstance(value, Sequence) else value
 
 
+PLAIN = {  # cross_entropy's defaults
+    "weight": None, "size_average": None, "ignore_index": -100, "reduce": None, "reduction": "mean",
+    "label_smoothing": 0.0,
+}  # fmt: skip
 RULES: dict[Any, Callable[..., Tensor | None]] = {
+    functional.cross_entropy: _cross_entropy,
     functional.dropout: _dropout,
     functional.conv1d: _convolution(1),
     functional.conv2d: _convolution(2),
