@@ -95,8 +95,8 @@ WRONG = [
             name,
             {"capturable": True},
             ValueError,
-            "capturable is True; it must be False: the step's scalars are computed on the host, and a "
-            "captured graph would freeze them.",
+            "capturable is True; it must be False for parameters on cpu with engine='auto': the step's scalars are "
+            "computed on the host there, and a captured graph would freeze them.",
         )
         for name in ("Adam", "AdamW", "NAdam", "RMSprop", "Adadelta")
     ),

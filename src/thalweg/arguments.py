@@ -132,11 +132,6 @@ class Arguments:
         check_flag("centralise", group.get("centralise", False), (False, True))
         for name in HINTS.keys() & group.keys():
             check_flag(name, group[name], (None, False, True) if HINTS[name] is None else (False, True))
-        if group.get("capturable"):
-            raise ValueError(
-                "capturable is True; it must be False: the step's scalars are computed on the host, and a captured "
-                "graph would freeze them."
-            )
         if group.get("foreach") and group.get("fused"):
             raise ValueError("foreach and fused are both True; ask for one of them.")
         for name, value in self.namesake.fixed.items():

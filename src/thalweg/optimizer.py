@@ -23,9 +23,10 @@ from thalweg.arguments import (
     with_decay,
 )
 from thalweg.card import Card, card_of
-from thalweg.engine import cpu, eager, foreach
+from thalweg.engine import cpu, eager, foreach, triton
 from thalweg.engine.cell import Cell, start
-from thalweg.engine.choice import chosen, in_place
+from thalweg.engine.choice import check_capturable, chosen, in_place, on_device
+from thalweg.engine.device_plan import DevicePlan
 from thalweg.engine.model_wide import Run, alone, gathered
 from thalweg.engine.plan import Plan
 from thalweg.engine.store import COMPENSATION, Store
@@ -49,7 +50,8 @@ class Optimizer(torch.optim.Optimizer):
         formula: the rule as it stands in its file.
         rule: the formula as it runs: with ``weight_decay`` in front, unless it has its own.
         card: what is known about it, or None.
-        engine: what runs it: "auto" (compiled kernels where they fit, else the reference), "eager", "cpu" or "triton".
+        engine: what runs it: "auto" (kernels where they fit, else the reference), "eager", "cpu", "triton" or
+            "compiled".
         store: how state and narrow parameters are kept between steps; by default as torch does.
     """
 
@@ -87,7 +89,7 @@ class Optimizer(torch.optim.Optimizer):
             raise TypeError(f"store is {store!r}; it must be a thalweg.Store.")
         self.engine = chosen(engine)
         self.store = store or Store()
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[int, Plan | DevicePlan] = {}
         own = self.arguments.unwritten
         # What torch does not have is written down only where it was asked for: groups stay torch's.
         defaults = {k: v for k, v in settings.items() if not (k in own and v == own[k])}
@@ -96,7 +98,7 @@ class Optimizer(torch.optim.Optimizer):
             for group in self.param_groups:
                 hyper = self.arguments.read(group)
                 for p in group["params"]:
-                    self._prepare(p, hyper, self.arguments.signature.kept(hyper))
+                    self._prepare(p, group, hyper, self.arguments.signature.kept(hyper))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters with settings of its own.
@@ -117,6 +119,9 @@ class Optimizer(torch.optim.Optimizer):
                 check_tensors(param_group["params"], self.param_groups)
                 differentiable = {**self.defaults, **param_group}.get("differentiable", False)
                 check_store(self.store, param_group["params"], differentiable)
+                if {**self.defaults, **param_group}.get("capturable"):
+                    tensors = [item[1] if isinstance(item, tuple) else item for item in param_group["params"]]
+                    check_capturable(self.engine, {p.device for p in tensors})
         super().add_param_group(param_group)
 
     # ---- the step
@@ -130,6 +135,8 @@ class Optimizer(torch.optim.Optimizer):
         Returns:
             What the closure returned, or None.
         """
+        if torch.compiler.is_dynamo_compiling():
+            return _uncompiled(self, closure)
         hooks = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
         if hooks or _global_optimizer_pre_hooks or _global_optimizer_post_hooks or _profiled():
             return _with_hooks(self, closure)
@@ -184,6 +191,11 @@ class Optimizer(torch.optim.Optimizer):
         taken = [self._take(p, i, group, hyper, kept) for p, i in zip(params, places, strict=True)]
         engine = "eager" if group.get("differentiable") else self.engine
         ways: list[Any] = [in_place(engine, graph, cell) for cell, _ in taken]
+        if group.get("capturable") and None in ways:
+            raise ValueError(
+                "capturable is True, and a parameter cannot go through the kernels: it and its gradient must be dense "
+                "and contiguous, and the rule without matrix operations."
+            )
         fused = {i for i, way in enumerate(ways) if way}
         rest = [i for i in range(len(taken)) if i not in fused]
         in_lists = bool(rest) and (graph.model_wide or group.get("foreach"))
@@ -200,10 +212,11 @@ class Optimizer(torch.optim.Optimizer):
         results |= {i: (cell.p, cell.slots) for i, (cell, rows) in enumerate(taken) if i in fused and rows is not None}
         for i, (new_p, new_slots) in results.items():
             self._put(params[i], group, taken[i][1], new_p, new_slots)
-        if ways == [cpu] * len(group["params"]) and not results:
-            self._plan(index, group, [cell for cell, _ in taken], hyper)
+        kinds: dict[Any, Any] = {cpu: Plan, triton: DevicePlan}
+        if len(set(ways)) == 1 and ways[0] in kinds and len(fused) == len(group["params"]) and not results:
+            self._plan(kinds[ways[0]], index, group, [cell for cell, _ in taken], hyper)
 
-    def _plan(self, index: int, group: dict[str, Any], cells: list[Cell], hyper: dict[str, Any]) -> None:
+    def _plan(self, kind: Any, index: int, group: dict[str, Any], cells: list[Cell], hyper: dict[str, Any]) -> None:
         """Prepare the next step of a group whose parameters all went through the kernels."""
         params, graph = group["params"], trace(self.arguments.rule_of(group), **hyper)
         if group.get("maximize") or any(p.is_complex() for p in params):
@@ -215,15 +228,17 @@ class Optimizer(torch.optim.Optimizer):
         found = [state or {} for state in states]
         if any(key not in state for state in found for key in keys.values()):
             return
-        if not Plan.fits(graph, cells, [state["step"] for state in found] if "t" in keys else []):
+        if not kind.fits(graph, cells, [state["step"] for state in found] if "t" in keys else []):
             return
-        self._plans[index] = Plan(graph, cells, group, self.state, keys, self.arguments.settings, LATER)
+        self._plans[index] = kind(graph, cells, group, self.state, keys, self.arguments.settings, LATER)
 
     def _spelled(self, slot: str) -> str:
         """A slot's key in the state: torch's name for it, where torch has one."""
         return self.arguments.namesake.slots.get(slot, slot)
 
-    def _prepare(self, p: torch.Tensor, hyper: dict[str, Any], kept: Mapping[str, SlotSpec]) -> dict[str, Any]:
+    def _prepare(
+        self, p: torch.Tensor, group: Mapping[str, Any], hyper: dict[str, Any], kept: Mapping[str, SlotSpec]
+    ) -> dict[str, Any]:
         """The parameter's state, with every slot that these settings keep."""
         state = self.state.get(p, {})
         if (self.arguments.namesake.step or self.store.stochastic) and "step" not in state:
@@ -235,6 +250,11 @@ class Optimizer(torch.optim.Optimizer):
                 state[self._spelled(name)] = start(slot, p, hyper, self.store)
         for name, value in self.store.beside(p).items():
             state.setdefault(name, value)
+        capturable = bool(group.get("capturable"))
+        if p.is_cuda or capturable:
+            names = on_device(trace(self.arguments.rule_of(group), **hyper), kept, capturable)
+            for key in [*map(self._spelled, names), *(["step"] if capturable and "step" in state else [])]:
+                state[key] = state[key].to(p.device)
         if state:
             self.state[p] = state
         return state
@@ -263,10 +283,10 @@ class Optimizer(torch.optim.Optimizer):
             raise ValueError("centralise is True, and a parameter is complex; only real ones have means of rows here.")
         g = (-g if group.get("maximize") else g).resolve_conj().resolve_neg()  # kernels read memory as it lies
         fresh = p not in self.state
-        state = self._prepare(p, hyper, kept)
+        state = self._prepare(p, group, hyper, kept)
         if "step" in state:
             state["step"] += 1
-            t = int(state["step"])
+            t = state["step"] if group.get("capturable") else int(state["step"])
         else:  # torch's SGD keeps no count; all its rule asks is whether this is the first step
             t = 1 if fresh else LATER
         names = [*kept, *([COMPENSATION] if COMPENSATION in state else [])]
@@ -350,6 +370,13 @@ def _advance(self: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
     return self._step(closure)
 
 
+# Inside torch.compile a step is one break in the graph: it launches kernels of its own, and a guard on t or lr would
+# compile it again at every step.
+def _as_it_is(self: Optimizer, closure: Callable[[], Any] | None) -> Any:
+    return self.step(closure)
+
+
+_uncompiled: Any = torch.compiler.disable(_as_it_is, reason="thalweg's step is opaque")
 _with_hooks = torch.optim.Optimizer.profile_hook_step(_advance)
 _profiled = torch.autograd._profiler_enabled  # pyright: ignore[reportPrivateImportUsage]
 
@@ -372,7 +399,7 @@ def optimizer(rule: Rule) -> type[Any]:
     Returns:
         A class whose arguments are ``params``, the rule's hyper-parameters (beta1, beta2 as ``betas``),
         ``weight_decay``, the transforms ``clip_norm``, ``clip_tensor_norm``, ``clip_value`` and ``centralise``,
-        and torch's ``maximize``, ``foreach``, ``differentiable``.
+        and torch's ``maximize``, ``foreach``, ``capturable``, ``differentiable``.
 
     Example:
         >>> def halving(p, g, *, t, lr=0.1):
@@ -395,7 +422,7 @@ def _made(rule: Rule) -> type[Any]:
     card = card_of(rule)
     full = with_decay(rule)
     defaults = {**door_arguments(full, signature_of(full).defaults), **OFF}
-    defaults |= {name: HINTS[name] for name in ("maximize", "foreach", "differentiable")}
+    defaults |= {name: HINTS[name] for name in ("maximize", "foreach", "capturable", "differentiable")}
     defaults |= {"engine": "auto", "store": None}
     keyword, positional = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
     first = {"lr": defaults.pop("lr")} if "lr" in defaults else {}

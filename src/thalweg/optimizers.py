@@ -33,7 +33,8 @@ class Adadelta(Optimizer):
         weight_decay: pull towards 0: joins the gradient (coupled), or acts beside it if decoupled. Default
             0.0.
         foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
-        capturable: must be False on this engine. Default False.
+        capturable: count steps and compute the step's scalars on the GPU, so that a CUDA graph can capture
+            the step. Default False.
         maximize: walk up instead of down. Default False.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
         eps_inside_root: eps inside the root (the lecture, Keras, optax) or outside. Default True.
@@ -44,8 +45,9 @@ class Adadelta(Optimizer):
             length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
         centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
             2020). Default False.
-        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
-            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
+            insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
+            environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
             does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
@@ -144,8 +146,9 @@ class Adagrad(Optimizer):
             length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
         centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
             2020). Default False.
-        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
-            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
+            insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
+            environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
             does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
@@ -236,7 +239,8 @@ class Adam(Optimizer):
         amsgrad: divide by the largest second moment so far (Reddi et al. 2018). Default False.
         foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
         maximize: walk up instead of down. Default False.
-        capturable: must be False on this engine. Default False.
+        capturable: count steps and compute the step's scalars on the GPU, so that a CUDA graph can capture
+            the step. Default False.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
         fused: a wish for speed: the fastest engine at hand is taken in any case; the numbers are the same.
             Default None.
@@ -254,8 +258,9 @@ class Adam(Optimizer):
             length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
         centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
             2020). Default False.
-        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
-            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
+            insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
+            environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
             does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
@@ -359,7 +364,8 @@ class AdamW(Optimizer):
         amsgrad: divide by the largest second moment so far (Reddi et al. 2018). Default False.
         maximize: walk up instead of down. Default False.
         foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
-        capturable: must be False on this engine. Default False.
+        capturable: count steps and compute the step's scalars on the GPU, so that a CUDA graph can capture
+            the step. Default False.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
         fused: a wish for speed: the fastest engine at hand is taken in any case; the numbers are the same.
             Default None.
@@ -375,8 +381,9 @@ class AdamW(Optimizer):
             length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
         centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
             2020). Default False.
-        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
-            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
+            insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
+            environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
             does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
@@ -485,8 +492,9 @@ class LAMB(Optimizer):
         maximize: walk up instead of down. Default False.
         foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
-        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
-            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
+            insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
+            environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
             does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
@@ -584,8 +592,9 @@ class Lion(Optimizer):
         maximize: walk up instead of down. Default False.
         foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
-        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
-            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
+            insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
+            environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
             does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
@@ -680,8 +689,9 @@ class Momentum(Optimizer):
             length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
         centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
             2020). Default False.
-        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
-            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
+            insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
+            environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
             does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
@@ -777,7 +787,8 @@ class NAdam(Optimizer):
             Default False.
         foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
         maximize: walk up instead of down. Default False.
-        capturable: must be False on this engine. Default False.
+        capturable: count steps and compute the step's scalars on the GPU, so that a CUDA graph can capture
+            the step. Default False.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
         momentum_schedule: warm the momentum up at all. Default True.
         clip_value: keep every element of the gradient within plus and minus this; None: as it is. Default
@@ -787,8 +798,9 @@ class NAdam(Optimizer):
             length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
         centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
             2020). Default False.
-        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
-            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
+            insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
+            environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
             does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
@@ -889,8 +901,9 @@ class Nesterov(Optimizer):
             length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
         centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
             2020). Default False.
-        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
-            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
+            insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
+            environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
             does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
@@ -976,7 +989,8 @@ class RMSprop(Optimizer):
         momentum: how much of the velocity is kept per step. Default 0.0.
         centered: divide by the standard deviation of the gradient instead of its root mean square. Default
             False.
-        capturable: must be False on this engine. Default False.
+        capturable: count steps and compute the step's scalars on the GPU, so that a CUDA graph can capture
+            the step. Default False.
         foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
         maximize: walk up instead of down. Default False.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
@@ -992,8 +1006,9 @@ class RMSprop(Optimizer):
             length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
         centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
             2020). Default False.
-        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
-            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
+            insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
+            environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
             does: state in the parameter's dtype, all rounded to the nearest. Default None.
 
@@ -1105,8 +1120,9 @@ class SGD(Optimizer):
             length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
         centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
             2020). Default False.
-        engine: 'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the
-            reference; the environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
+        engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
+            insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
+            environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
         store: how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch
             does: state in the parameter's dtype, all rounded to the nearest. Default None.
 

@@ -57,9 +57,9 @@ class Together:
         if len(counts) != 1:
             raise ValueError("the optimizers have taken different numbers of steps.")
         self.t = counts.pop()
-        for optimizer, own, hyper in zip(self.optimizers, self.params, self.settings, strict=True):
+        for optimizer, group, own, hyper in zip(self.optimizers, self.groups, self.params, self.settings, strict=True):
             for p in own:
-                optimizer._prepare(p, hyper, kept[0])
+                optimizer._prepare(p, group, hyper, kept[0])
         self.keys = {name: first._spelled(name) for name in kept[0]}
         slots = [
             {

@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 import os
 import warnings
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 
-from thalweg.engine import build, cpu, triton
+import torch
+
+from thalweg.engine import build, compiled, cpu, triton
 from thalweg.engine.cell import Cell
 from thalweg.engine.graph import Graph
 from thalweg.extras import require
-from thalweg.signature import check_flag
+from thalweg.signature import SlotSpec, check_flag
 
-ENGINES = ("auto", "eager", "cpu", "triton")
+ENGINES = ("auto", "eager", "cpu", "triton", "compiled")
 
 
 def chosen(engine: str) -> str:
@@ -32,11 +35,34 @@ def chosen(engine: str) -> str:
 def in_place(engine: str, graph: Graph, cell: Cell) -> ModuleType | None:
     """The engine whose kernels update this cell in place, or None: the rule itself has to be called."""
     device = cell.p.device.type
+    if engine == "compiled":
+        return compiled if compiled.can_run(graph, cell) else None
     if engine == "triton" or (engine == "auto" and device == "cuda"):
         return triton if triton.can_run(graph, cell) else None
     if engine in ("auto", "cpu") and device == "cpu" and kernels_can_be_built(engine):
         return cpu if cpu.can_run(graph, cell) else None
     return None
+
+
+def check_capturable(engine: str, devices: Iterable[torch.device]) -> None:
+    """Refuse ``capturable=True`` where no engine computes a step's scalars on the device.
+
+    Raises:
+        ValueError: the engine, or a device, is not one of Triton's.
+    """
+    for device in devices:
+        fits = engine == "triton" or (engine == "auto" and device.type == "cuda")
+        if not fits or not triton.runs_on(device):
+            raise ValueError(
+                f"capturable is True; it must be False for parameters on {device.type} with engine={engine!r}: the "
+                "step's scalars are computed on the host there, and a captured graph would freeze them."
+            )
+
+
+def on_device(graph: Graph, kept: Mapping[str, SlotSpec], capturable: bool) -> list[str]:
+    """The one-number slots that lie where their parameter lies: those that only the device knows."""
+    numbers = [name for name, slot in kept.items() if slot.shape == "number"]
+    return [name for name in numbers if capturable or graph.inputs[name].stage == "number"]
 
 
 @functools.cache

@@ -163,6 +163,10 @@ class Program:
             given |= {name: float(cells[0].slots[name]) for name in self.own}
         tensors = [value for value in given.values() if isinstance(value, torch.Tensor)]
         if not tensors:
+            if capturing(device) and (graph.uses_t or self.own):
+                raise RuntimeError(
+                    "a step is captured whose scalars change from step to step: its optimizer needs capturable=True."
+                )
             values = self.host(**given)
             for name, value in zip(self.own, values[len(self.printed.scalars) :], strict=True):
                 for cell in cells:
@@ -379,12 +383,12 @@ def run(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> Run:
         groups[cell.p.device, memory_of(graph, cell), cell.store.seed, shared].append(cell)
     runs = []
     for (device, memory, _, _), same in groups.items():
-        numbers = {name: _number(hyper[name], device) for name in signature_of(rule).numbers}
+        numbers = {name: number(hyper[name], device) for name in signature_of(rule).numbers}
         runs.append(program(graph, memory).run(same, numbers))
     yield from gathered(runs)
 
 
-def _number(value: Any, device: torch.device) -> Any:
+def number(value: Any, device: torch.device) -> Any:
     """A hyper-parameter: left on the device where it lies on the tensors' own GPU, else a Python number."""
     if isinstance(value, torch.Tensor) and value.device == device and device.type == "cuda":
         return value.detach().reshape(()).double()

@@ -48,8 +48,9 @@ WORDS = {
     "maximize": "walk up instead of down",
     "foreach": "True: call the rule once on lists of tensors; the numbers are the same",
     "fused": "a wish for speed: the fastest engine at hand is taken in any case; the numbers are the same",
-    "capturable": "must be False on this engine",
-    "engine": "'auto' takes compiled kernels where they fit, 'cpu' insists on them, 'eager' is the reference; "
+    "capturable": "count steps and compute the step's scalars on the GPU, so that a CUDA graph can capture the step",
+    "engine": "'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton' insist on "
+    "theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; "
     "the environment's THALWEG_ENGINE changes what 'auto' means",
     "store": "how state and narrow parameters are kept between steps, a `thalweg.Store`; None is as torch does: "
     "state in the parameter's dtype, all rounded to the nearest",
