@@ -60,11 +60,11 @@ OPTIMIZERS = {
 FUSED = ("SGD", "Adagrad", "Adam", "AdamW")
 
 
-def made(cls, shapes, **settings):
+def made(cls, shapes, device="cpu", **settings):
     generator = torch.Generator().manual_seed(0)
-    params = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+    params = [torch.nn.Parameter(torch.randn(shape, generator=generator).to(device)) for shape in shapes]
     for p in params:
-        p.grad = torch.randn(p.shape, generator=generator)
+        p.grad = torch.randn(p.shape, generator=generator).to(device)
     optimizer = cls(params, **settings)
     for _ in range(3):
         optimizer.step()

@@ -83,6 +83,12 @@ def test_show_prints_the_c_of_a_rule():
     assert "const float s0" in shown.replace("real", "float")
 
 
+def test_show_prints_the_triton_of_a_rule():
+    shown = call("kernels", "show", "sgd", "--engine", "triton").stdout
+    assert "@triton.jit" in shown
+    assert "tl.pointer_type(tl.float32)" in shown
+
+
 def test_kernels_refuse_what_they_do_not_know():
     done = call("kernels", "show", "sgd", "--dtype", "float23")
     assert done.exit_code == 2

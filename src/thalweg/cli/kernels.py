@@ -58,18 +58,24 @@ def build(
 def show(
     name: Annotated[str, typer.Argument(help="A rule by name or file.")],
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
+    engine: Annotated[str, typer.Option(help="cpu (C++) or triton.")] = "cpu",
 ) -> None:
-    """Print the C++ of a rule at its defaults."""
+    """Print the C++ or Triton of a rule at its defaults."""
     from thalweg import rules
     from thalweg.arguments import with_decay
+    from thalweg.engine import triton_source
     from thalweg.engine.cpp import MEMORY, print_kernels
     from thalweg.engine.trace import trace
     from thalweg.signature import check_flag
 
     with explained():
+        check_flag("engine", engine, ("cpu", "triton"))
         check_flag("dtype", dtype, tuple(MEMORY))
         graph = trace(with_decay(rules.named(name)))
     types = dict.fromkeys(("p", "g", *graph.slots), dtype)
+    if engine == "triton":
+        typer.echo(triton_source.print_kernels(graph, types).source)
+        return
     typer.echo(print_kernels(graph, types, "double" if dtype == "float64" else "float")[0])
 
 
@@ -78,7 +84,7 @@ def clear() -> None:
     """Delete every compiled kernel; they are built again when they are needed."""
     from thalweg.engine import build
 
-    files = [*build.cache_folder().glob("*.so"), *build.cache_folder().glob("*.cpp")]
+    files = [file for kind in ("so", "cpp", "py") for file in build.cache_folder().glob(f"*.{kind}")]
     for file in files:
         file.unlink(missing_ok=True)
     typer.echo(f"{sum(file.suffix == '.so' for file in files)} kernels deleted from {build.cache_folder()}")

@@ -14,7 +14,7 @@ import torch
 from thalweg.engine import triton
 from thalweg.engine.cell import Cell
 from thalweg.engine.graph import Graph
-from thalweg.engine.model_wide import alone
+from thalweg.engine.model_wide import Run, alone
 from thalweg.engine.plan import Settings
 from thalweg.signature import is_on
 
@@ -32,6 +32,7 @@ class DevicePlan:
         self.owners = [state.get(p, {}) for p in self.params]
         self.keys = [(name, key) for name, key in keys.items() if name != "t"]
         self.counts = [owner[keys["t"]] for owner in self.owners] if "t" in keys else []
+        self.stops = False  # for no sum over the model: `fits` sees to it
         self.capturable = bool(group.get("capturable"))
         self.now = self._switches(group)
 
@@ -44,6 +45,10 @@ class DevicePlan:
         """Whether a plan can be made of these: one launch takes them all, and no other group has a say."""
         kinds = {(cell.p.device, triton.memory_of(graph, cell)) for cell in cells}
         return len(kinds) == 1 and not graph.model_wide and len({count.device for count in counts}) <= 1
+
+    def rest(self) -> list[Run]:
+        """What waits for a sum over the model: nothing."""
+        return []
 
     def step(self, group: dict[str, Any], params: list[torch.Tensor], state: Mapping[Any, Any]) -> bool:
         """Take the step and return True; or return False, and nothing has changed."""

@@ -1,0 +1,150 @@
+"""What only a GPU can show: kernels against the CPU's eager step, graph capture, streams, an lr on the device."""
+
+import pytest
+import torch
+
+import thalweg as tw
+from thalweg import rules
+from thalweg.arguments import with_decay
+from thalweg.engine import eager, triton
+from thalweg.engine.walk import beginning, gradients, settings_of, walk
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+SHAPES = ((33,), (4, 5), (), (5000,))
+
+
+def parameters(device="cuda"):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.nn.Parameter(torch.randn(shape, generator=generator).to(device)) for shape in SHAPES]
+
+
+def give(params, t):
+    generator = torch.Generator().manual_seed(t)
+    for p in params:
+        g = torch.randn(p.shape, generator=generator).to(p.device)
+        if p.grad is None:
+            p.grad = g
+        else:
+            p.grad.copy_(g)  # where it lies, as a captured graph needs it
+
+
+def alike(ours, theirs):
+    for p, q in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(p.detach().cpu(), q.detach().cpu(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", rules.names())
+def test_every_rule_walks_eagers_path(name, dtype):
+    rule = with_decay(rules.find(name))
+    for hyper in settings_of(rule):
+        p, grads = beginning((33, 5), dtype), gradients((33, 5), 8, dtype)
+        path = walk(rule, hyper, p, grads)[-1]
+        other = walk(rule, hyper, p.cuda(), [g.cuda() for g in grads], triton)[-1]
+        tolerance = 64 * torch.finfo(dtype).eps
+        pairs = [(path.p, other.p), *((path.slots[n], other.slots[n]) for n in path.slots)]
+        for a, b in pairs:
+            torch.testing.assert_close(b.cpu(), a, rtol=tolerance, atol=tolerance * float(a.abs().max()))
+
+
+def test_auto_takes_triton_for_parameters_on_a_gpu_and_the_cpus_kernels_for_the_rest():
+    both = [torch.nn.Parameter(torch.ones(9, device="cuda")), torch.nn.Parameter(torch.ones(9))]
+    optimizer = tw.Adam(both)
+    for t in range(3):
+        give(both, t)
+        both[1].grad = both[0].grad.cpu()
+        optimizer.step()
+    alike(both[:1], both[1:])
+
+
+@pytest.mark.parametrize("name", ["Adam", "NAdam", "RMSprop", "Adadelta"])
+def test_a_captured_step_replays_with_new_gradients_and_a_new_lr(name):
+    params, lr = parameters(), torch.tensor(0.01, device="cuda")
+    optimizer = getattr(tw, name)(params, lr=lr, capturable=True)
+    reference = parameters("cpu")
+    theirs = getattr(torch.optim, name)(reference, lr=0.01)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for t in range(3):
+            give(params, t)
+            optimizer.step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        optimizer.step()
+    for t in range(8):
+        if t >= 3:
+            lr.fill_(0.01 / t)
+            theirs.param_groups[0]["lr"] = 0.01 / t
+            give(params, t)
+            graph.replay()
+        give(reference, t)
+        theirs.step()
+    alike(params, reference)
+    give(params, 8)  # and a step outside of the graph afterwards
+    optimizer.step()
+    give(reference, 8)
+    theirs.step()
+    alike(params, reference)
+
+
+def test_capture_without_capturable_is_refused():
+    params = parameters()
+    optimizer = tw.Adam(params)
+    give(params, 0)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="capturable=True"), torch.cuda.graph(torch.cuda.CUDAGraph()):
+        optimizer.step()
+
+
+def test_a_step_waits_for_nothing():
+    params = parameters()
+    optimizer = tw.AdamW(params, lr=torch.tensor(0.01, device="cuda"), capturable=True)
+    give(params, 0)
+    optimizer.step()
+    optimizer.step()
+    torch.cuda.synchronize()
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        optimizer.step()
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+def test_another_stream():
+    params, reference = parameters(), parameters("cpu")
+    optimizer, theirs = tw.Adam(params), torch.optim.Adam(reference)
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        stream.wait_stream(torch.cuda.default_stream())
+        for t in range(4):
+            give(params, t)
+            optimizer.step()
+    stream.synchronize()
+    for t in range(4):
+        give(reference, t)
+        theirs.step()
+    alike(params, reference)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
+def test_two_gpus_in_one_group():
+    params = [torch.nn.Parameter(torch.ones(9, device=f"cuda:{i}")) for i in range(2)]
+    optimizer = tw.LAMB(params, clip_norm=1.0)
+    for t in range(3):
+        give(params, t)
+        params[1].grad.copy_(params[0].grad)
+        optimizer.step()
+    alike(params[:1], params[1:])
+
+
+def test_odd_gradients_behave_as_in_eager():
+    odd = torch.tensor([0.0, -0.0, 1e-30, 1e30, 1e-42, 3e38, torch.inf, -torch.inf, torch.nan, 1.0])
+    for name in rules.names():
+        rule = with_decay(rules.find(name))
+        hyper = next(iter(settings_of(rule)))
+        a = walk(rule, hyper, torch.linspace(-1, 1, 10), [odd, odd], eager)[-1]
+        b = walk(rule, hyper, torch.linspace(-1, 1, 10).cuda(), [odd.cuda()] * 2, triton)[-1]
+        torch.testing.assert_close(b.p.cpu(), a.p, rtol=1e-5, atol=0, equal_nan=True)
