@@ -1,113 +1,120 @@
-"""Optimizer steps side by side with torch's own, in one run: ratios of process CPU time, medians.
+"""Optimizer steps side by side with their peers, in one run: ratios of process CPU time, medians.
 
-    python benchmarks/step.py                      the table
-    python benchmarks/step.py --models mlp --json steps.json
+    python benchmarks/step.py                           the table on the screen
+    python benchmarks/step.py --processes 5 --write     and in benchmarks/steps/figures.*
+    python benchmarks/step.py --compile --models mlp    against torch.compile of torch's step: minutes
 
 Models by their tensors alone: an MLP of 26k parameters in 6 tensors, ResNet-18 (11.7M in 62), a GPT of 27.6M in 76.
-Peers: torch's loop over tensors (single), foreach, and fused where it has one. One thread unless --threads says so.
-Each round times every peer once, in turn; what is printed is the median over rounds of time / ours.
+Peers: torch's loop over tensors (single), foreach, and fused where it has one; HeavyBall and pytorch_optimizer where
+they have the optimizer; and a bare C++ loop over as many streams of memory. One thread unless --threads says so.
+Each round times every peer once, in turn; a process gives the median over rounds of ours / peer.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import torch
+from steps.models import MODELS
+from steps.peers import FUSED, OPTIMIZERS, missing, optimizers, peers, shaped
+from steps.report import draw, table
+from steps.roofline import bare, streams
 
 import thalweg as tw
 
-
-def mlp() -> list[tuple[int, ...]]:
-    return [(128, 64), (128,), (128, 128), (128,), (10, 128), (10,)]
-
-
-def resnet18() -> list[tuple[int, ...]]:
-    shapes: list[tuple[int, ...]] = [(64, 3, 7, 7), (64,), (64,)]
-    inside = 64
-    for width in (64, 128, 256, 512):
-        for block in range(2):
-            first = inside if block == 0 else width
-            shapes += [(width, first, 3, 3), (width,), (width,), (width, width, 3, 3), (width,), (width,)]
-            if block == 0 and inside != width:
-                shapes += [(width, inside, 1, 1), (width,), (width,)]
-        inside = width
-    return [*shapes, (1000, 512), (1000,)]
-
-
-def gpt() -> list[tuple[int, ...]]:
-    width, layers, words = 512, 6, 16_384
-    block = [(width,), (width,), (3 * width, width), (3 * width,), (width, width), (width,), (width,), (width,)]
-    block += [(4 * width, width), (4 * width,), (width, 4 * width), (width,)]
-    return [(words, width), (512, width), *block * layers, (width,), (width,)]
-
-
-MODELS = {"mlp": mlp, "resnet18": resnet18, "gpt": gpt}
-OPTIMIZERS = {
-    "SGD": {"momentum": 0.9},
-    "Adagrad": {},
-    "Adam": {},
-    "AdamW": {},
-    "RMSprop": {},
-    "Adadelta": {},
-    "NAdam": {},
-}
-FUSED = ("SGD", "Adagrad", "Adam", "AdamW")
+HERE = Path(__file__).parent / "steps"
+__all__ = ["FUSED", "MODELS", "OPTIMIZERS", "machine", "made", "seconds"]  # what the other benchmarks take from here
 
 
 def made(cls, shapes, device="cpu", **settings):
-    generator = torch.Generator().manual_seed(0)
-    params = [torch.nn.Parameter(torch.randn(shape, generator=generator).to(device)) for shape in shapes]
-    for p in params:
-        p.grad = torch.randn(p.shape, generator=generator).to(device)
-    optimizer = cls(params, **settings)
+    """An optimizer after three steps."""
+    optimizer = cls(shaped(shapes, device), **settings)
     for _ in range(3):
         optimizer.step()
     return optimizer
 
 
 def seconds(optimizer, calls: int) -> float:
-    begun = time.process_time()
+    return timed(optimizer.step, calls)
+
+
+def timed(step, calls: int, clock=time.process_time) -> float:
+    begun = clock()
     for _ in range(calls):
-        optimizer.step()
-    return (time.process_time() - begun) / calls
+        step()
+    return (clock() - begun) / calls
 
 
-def measure(name: str, shapes, rounds: int) -> dict[str, float]:
+def measure(name: str, shapes, rounds: int, compiled: bool) -> dict[str, list[float]]:
     """Median seconds of ours, and the median ratio ours / peer for every peer."""
-    settings = OPTIMIZERS[name]
-    peers = {"ours": made(getattr(tw, name), shapes, **settings, engine="cpu")}
-    theirs = getattr(torch.optim, name)
-    peers["single"] = made(theirs, shapes, **settings, foreach=False)
-    peers["foreach"] = made(theirs, shapes, **settings, foreach=True)
-    if name in FUSED:
-        peers["fused"] = made(theirs, shapes, **settings, fused=True)
+    steps = dict(peers(name, shapes, compiled))
+    rule = optimizers()[name].rule
+    kept = OPTIMIZERS.get(name, {})
+    steps["bare loop"] = bare(*streams(tw.trace(rule, **kept)), shapes)
     elements = sum(torch.Size(shape).numel() for shape in shapes)
     calls = max(1, min(400, 20_000_000 // elements))
-    times: dict[str, list[float]] = {peer: [] for peer in peers}
+    times: dict[str, list[float]] = {peer: [] for peer in steps}
     for _ in range(rounds):
-        for peer, optimizer in peers.items():
-            times[peer].append(seconds(optimizer, calls))
-    ratios = {
-        peer: statistics.median(a / b for a, b in zip(times["ours"], found, strict=True))
-        for peer, found in times.items()
-        if peer != "ours"
-    }
-    return {"seconds": statistics.median(times["ours"]), **ratios}
+        for peer, step in steps.items():
+            slow = times[peer] and times[peer][-1] > 8 * times["ours"][-1]  # once is enough
+            times[peer].append(times[peer][-1] if slow else timed(step, calls))
+    found = {"seconds": [statistics.median(times["ours"])]}
+    for peer, theirs in times.items():
+        ratios = [a / b for a, b in zip(times["ours"], theirs, strict=True)]
+        if peer == "bare loop":
+            found["bare loop / ours"] = [1 / statistics.median(ratios)]
+        elif peer != "ours":
+            found[f"ours / {peer}"] = [statistics.median(ratios)]
+    return found
+
+
+def cold_seconds() -> float:
+    """CPU seconds of the first step of a fresh process with an empty cache, the compiler's own included."""
+    code = (
+        "import resource, torch, thalweg as tw\n"
+        "who = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN\n"
+        "spent = lambda: sum(sum(resource.getrusage(each)[:2]) for each in who)\n"
+        "p = torch.nn.Parameter(torch.ones(8)); p.grad = torch.ones(8); o = tw.Adam([p], engine='cpu')\n"
+        "begun = spent(); o.step(); print(spent() - begun)\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "THALWEG_CACHE": str(Path(folder, "kernels"))}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def two_threads() -> str:
+    """Wall seconds of one thread over those of two, on the largest model: the best of some rounds."""
+    before = torch.get_num_threads()
+    steps = {peer: step for peer, step in peers("Adam", MODELS["gpt"](), False) if peer in ("ours", "fused")}
+    best: dict[tuple[str, int], float] = {}
+    busy = torch.randn(700, 700)
+    for _ in range(7):
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for peer, step in steps.items():
+                busy @ busy  # torch's own threads have just worked, and may still wait for more
+                best[peer, threads] = min(best.get((peer, threads), 1e9), timed(step, 1, time.perf_counter))
+    torch.set_num_threads(before)
+    told = [f"{peer} {best[peer, 1] / best[peer, 2]:.2f} times as fast" for peer in steps]
+    return f"{', '.join(told)} as with one (Adam on gpt, wall time, right after a matrix product of torch's)"
 
 
 def machine() -> dict[str, object]:
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    ) if Path("/proc/cpuinfo").exists() else platform.processor()  # fmt: skip
+    facts = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.split(":")[1].strip() for line in facts if "model name" in line), platform.processor())
     return {
         "processor": model,
+        "cores": os.cpu_count(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -119,24 +126,44 @@ def machine() -> dict[str, object]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=",".join(MODELS), help="comma-separated; default: all")
-    parser.add_argument("--optimizers", default=",".join(OPTIMIZERS))
+    parser.add_argument("--optimizers", default=",".join(optimizers()), help="comma-separated; default: all")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", help="write the figures there as well")
+    parser.add_argument("--processes", type=int, default=1, help="repeat everything in fresh processes")
+    parser.add_argument("--compile", action="store_true", help="against torch.compile too; without other libraries")
+    parser.add_argument("--json", type=Path, help="write the figures there as well")
+    parser.add_argument("--write", nargs="?", const="figures", help="write NAME.json, NAME.md and NAME.svg beside this")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     found = {"machine": machine(), "figures": {}}
-    print(", ".join(f"{key} {value}" for key, value in found["machine"].items()))
-    print(f"{'model':9} {'optimizer':9} {'ours':>10}   CPU time of ours / torch's, median of {asked.rounds}")
-    for model in asked.models.split(","):
-        shapes = MODELS[model]()
+    print("\n".join(missing()), end="")
+    for _ in range(asked.processes if asked.processes > 1 else 0):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "figures.json")
+            same = [f"--{name}={getattr(asked, name)}" for name in ("models", "optimizers", "rounds", "threads")]
+            same += ["--compile"] if asked.compile else []
+            subprocess.run([sys.executable, __file__, *same, f"--json={file}"], check=True)
+            for title, figures in json.loads(file.read_text())["figures"].items():
+                merged = found["figures"].setdefault(title, {})
+                for name, values in figures.items():
+                    merged.setdefault(name, []).extend(values)
+    for model in asked.models.split(",") if asked.processes == 1 else ():
         for name in asked.optimizers.split(","):
-            figures = found["figures"][f"{model} {name}"] = measure(name, shapes, asked.rounds)
-            known = [peer for peer in ("fused", "foreach", "single") if peer in figures]
-            ratios = "   ".join(f"{peer} {figures[peer]:.2f}" for peer in known)
-            print(f"{model:9} {name:9} {figures['seconds'] * 1e6:8.1f} µs   {ratios}", flush=True)
+            figures = measure(name, MODELS[model](), asked.rounds, asked.compile)
+            found["figures"][f"{model} {name}"] = figures
+            told = "   ".join(f"{key} {values[0]:.2f}" for key, values in figures.items() if key != "seconds")
+            print(f"{model:9} {name:9} {figures['seconds'][0] * 1e6:8.1f} µs   {told}", flush=True)
+    if asked.write:
+        cold = [cold_seconds() for _ in range(3)]
+        found["beside"] = {
+            "First step from a cold cache, the compiler included": f"{statistics.median(cold):.2f} s",
+            "Two threads": two_threads(),
+        }
+        (HERE / f"{asked.write}.md").write_text(table(found))
+        draw(found, HERE / f"{asked.write}.svg")
+        asked.json = asked.json or HERE / f"{asked.write}.json"
     if asked.json:
-        Path(asked.json).write_text(json.dumps(found, indent=1) + "\n")
+        asked.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0
 
 

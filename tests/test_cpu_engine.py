@@ -284,6 +284,52 @@ def test_a_plan_that_does_not_fit_says_no_and_changes_nothing(change):
     assert all(torch.equal(a, b) for a, b in zip(before, tensors, strict=True))
 
 
+LAYOUTS = {
+    "channels_last": lambda x: x.contiguous(memory_format=torch.channels_last),
+    "transposed": lambda x: x.transpose(0, 3).contiguous().transpose(0, 3),
+    "spread out": lambda x: torch.stack([x, x], -1)[..., 0],
+    "contiguous": lambda x: x,
+}
+
+
+@pytest.mark.parametrize("gradients", LAYOUTS)
+@pytest.mark.parametrize("parameters", LAYOUTS)
+@pytest.mark.parametrize("name", ["Adam", "RMSprop", "SGD"])
+def test_every_layout_walks_torchs_path_and_those_without_gaps_are_planned(name, parameters, gradients):
+    import thalweg as tw
+
+    ends = []
+    for module in (tw, torch.optim):
+        values = torch.linspace(-1, 2, 120, dtype=torch.float64).reshape(2, 3, 4, 5)
+        p = LAYOUTS[parameters](values.clone()).requires_grad_()
+        optimizer = getattr(module, name)([p], lr=0.01, **({"engine": "cpu"} if module is tw else {}))
+        for t in range(5):
+            p.grad = LAYOUTS[gradients](torch.cos(3 * p.detach().contiguous() + t))
+            optimizer.step()
+        ends.append(p)
+        if module is tw:
+            assert bool(optimizer._plans) == (parameters != "spread out")
+            assert p.stride() == LAYOUTS[parameters](values).stride()
+    torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-14)
+
+
+def test_a_planned_step_follows_a_parameter_in_another_order():
+    import thalweg as tw
+
+    ends = []
+    for module in (tw, torch.optim):
+        p = torch.nn.Parameter(torch.linspace(-1, 2, 120, dtype=torch.float64).reshape(2, 3, 4, 5))
+        optimizer = module.Adam([p], lr=0.01)
+        for t in range(9):
+            if t in (3, 6):
+                kind = torch.channels_last if t == 3 else torch.contiguous_format
+                p.data = p.data.contiguous(memory_format=kind)
+            p.grad = torch.cos(3 * p.detach() + t)
+            optimizer.step()
+        ends.append(p)
+    torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-14)
+
+
 def test_a_gradient_whose_sign_is_still_to_come_is_resolved():
     """Autograd may give a conjugate's imaginary part: a view with a negative bit, contiguous if it is one number."""
     import thalweg as tw

@@ -190,6 +190,8 @@ class Optimizer(torch.optim.Optimizer):
         places = [first + i for i, p in enumerate(group["params"]) if p.grad is not None]
         taken = [self._take(p, i, group, hyper, kept) for p, i in zip(params, places, strict=True)]
         engine = "eager" if group.get("differentiable") else self.engine
+        if engine != "eager":
+            taken = [(cell._replace(g=cpu.like(cell.p, cell.g)), rows) for cell, rows in taken]
         ways: list[Any] = [in_place(engine, graph, cell) for cell, _ in taken]
         if group.get("capturable") and None in ways:
             raise ValueError(

@@ -186,12 +186,41 @@ def has_kernels(graph: Graph) -> bool:
 
 
 def can_run(graph: Graph, cell: Cell) -> bool:
-    """Whether this engine can update the cell in place: on the CPU, dense, contiguous, a known type."""
+    """Whether this engine can update the cell in place: on the CPU, of a known type, and laid out alike.
+
+    That is contiguous; or, where every element goes its own way, in any order without gaps that p, its gradient
+    and its slots share (``channels_last``, a transposed matrix).
+    """
     tensors = [cell.p, cell.g, *(s for s in cell.slots.values() if s.ndim or not cell.p.ndim)]
-    return has_kernels(graph) and all(
-        x.device.type == "cpu" and x.is_contiguous() and _name(x.dtype) in MEMORY and x.layout is torch.strided
-        for x in tensors
-    )
+    known = all(x.device.type == "cpu" and _name(x.dtype) in MEMORY and x.layout is torch.strided for x in tensors)
+    if not known or not has_kernels(graph):
+        return False
+    if all(x.is_contiguous() for x in tensors):
+        return True
+    in_any_order = graph.elementwise and not cell.store.stochastic  # whose random bits go by the element's place
+    return in_any_order and _without_gaps(cell.p) and all(_order(x) == _order(cell.p) for x in tensors)
+
+
+def _order(x: torch.Tensor) -> list[tuple[int, int]]:
+    """Stride and size of each dimension that has more than one element."""
+    return [(stride, size) for stride, size in zip(x.stride(), x.shape, strict=True) if size != 1]
+
+
+def _without_gaps(x: torch.Tensor) -> bool:
+    """Whether the tensor fills its memory, each element once."""
+    expected = 1
+    for stride, size in sorted(_order(x)):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def like(p: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    """The gradient in the order of its parameter; a copy where it lies otherwise, or is spread out."""
+    if g.layout is not torch.strided or _order(p) == _order(g) or p.shape != g.shape or not _without_gaps(p):
+        return g
+    return torch.empty_like(p, dtype=g.dtype).copy_(g)
 
 
 def _name(dtype: torch.dtype) -> str:
