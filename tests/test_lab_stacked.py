@@ -162,6 +162,18 @@ def test_a_member_that_diverges_leaves_the_others_as_they_are():
     same([alone[0], alone[2]], [together[0], together[2]])
 
 
+@pytest.mark.parametrize("others", [1, 3])
+def test_the_last_one_that_is_left_comes_to_the_same_bits(others):
+    of = task(MODELS["mlp"])
+    hypers = [{"lr": 0.01}, *[{"lr": 1e200}] * others]
+    alone, together = both_ways(of, hypers, seeds=range(1 + others), optimizer="sgd")
+    assert [t.why is None for t in together] == [True] + others * [False]
+    same(alone[:1], together[:1])
+    _, beside = both_ways(of, [{"lr": 0.01}, {"lr": 0.02}], seeds=range(2), optimizer="sgd")
+    for p, q in zip(together[0].parameters, beside[0].parameters, strict=True):
+        assert torch.equal(p, q)
+
+
 def test_a_leg_can_be_continued_either_way():
     of = task(MODELS["dropout"])
     alone, together = both_ways(of, until=5)

@@ -222,32 +222,40 @@ class Stack:
 
     def advance(self, until: int) -> None:
         """Train to a step; then every member has what is its own, and may go on alone."""
-        while self.trainings and self.step < until:
+        while self.step < until and any(training.why is None for training in self.trainings):
             if self.step > self.start:
                 self.batch, self.merged = self._next()
             losses, gradients = self.losses_and_gradients()
+            going = [training for training in self.trainings if training.why is None]
             for training, loss in zip(self.trainings, losses, strict=True):
-                training.goes_on(loss)
+                if training in going:
+                    training.goes_on(loss)
             self.together.step(gradients)
             self.groups.step()
             self.scheduler.step()
             self.step += 1
-            for training in self.trainings:
+            for training in going:
                 if training.why is None:
                     training.stepped()
-            if any(training.why is not None for training in self.trainings):
+            if any(training.why is not None for training in going):
                 self._drop()
         self._part()
 
     def _drop(self) -> None:
-        """Let go of those that have ended, and move the others together."""
+        """Let go of those that have ended, and move the others together.
+
+        The last one keeps company: products of one member may be rounded otherwise than those of several.
+        """
         rest = [k for k, training in enumerate(self.trainings) if training.why is None]
+        ended = [k for k in range(len(self.trainings)) if k not in rest]
+        rest = sorted([*rest, *ended[: max(0, 2 - len(rest))]])
+        if len(rest) == len(self.trainings) or all(self.trainings[k].why is not None for k in rest):
+            return
         self._part()
         self.trainings = [self.trainings[k] for k in rest]
         self.streams = [self.streams[k] for k in rest]
-        if self.trainings:
-            self._stack()
-            self._join()
+        self._stack()
+        self._join()
 
     def _part(self) -> None:
         """Give every member its tensors, counters and place in the data."""

@@ -80,7 +80,10 @@ def decide(task: Task, configure: Configure, schedule: FindSchedule, steps: int,
         return Training(task, configure, seed=seed, steps=max(steps, 2 * STEPS + 2))
 
     with undisturbed(), torch.enable_grad():
-        loop, needed = _loop(training())
+        try:
+            loop, needed = _loop(training())
+        except Exception as error:  # the task's own: its runs will meet it as well, and say so
+            return Way(why=f"the task raised {type(error).__name__}")
         free = _free_memory() * SHARE / jobs
         found: dict[int, float] = {}
         for size in SIZES:
