@@ -111,7 +111,7 @@ def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], r
     def value(node: Node) -> str:
         return f"(real){float(node.value or 0)!r}" if node.op == "constant" else names[node]
 
-    def elements(wanted: Iterable[Node]) -> list[str]:
+    def elements(wanted: Iterable[Node], divided: str = "{multiplied}") -> list[str]:
         """The loads and the arithmetic that give these values of one element."""
         needed, lines = _needed(wanted), []
         for i, (node, where) in enumerate(layout.reads.items()):
@@ -124,7 +124,7 @@ def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], r
                 names[node] = f"v{i}"
                 result = operation(node, args := [value(a) for a in node.args])
                 if _divides_by_one_number(node):
-                    result = f"normal ? {args[0]} * by_{args[1]} : {result}"
+                    result = divided.format(multiplied=f"{args[0]} * by_{args[1]}", exact=result)
                 lines.append(f"const {_type(node)} v{i} = {result};")
         return lines
 
@@ -163,7 +163,10 @@ def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], r
         ]
         for j, node in enumerate(n for n in body if n.op in ops.ROWS):
             lines += [f"double mean{j} = 0;", "if (length) {", _reduced([f"mean{j}"])]
-            lines += ["for (int64_t i = row; i < row + stride; ++i) {", *elements(node.args)]
+            lines += [
+                "for (int64_t i = row; i < row + stride; ++i) {",
+                *elements(node.args, "normal ? {multiplied} : {exact}"),
+            ]
             lines += [f"mean{j} += {value(node.args[0])};", "}", "}"]
             lines += [f"const real m{j} = length ? (real)(mean{j} / length) : (real)0;"]
             names[node] = f"m{j}"
@@ -178,16 +181,24 @@ def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], r
         ]
         lines += [f"if (large) fetch(x{c} + block);" for c in range(len(columns))]
         begin, end = "block", "stop"
-    if cuts:
-        lines.append(_reduced([f"sum{j}" for j in range(len(cuts))]))
     wanted = [*(arg for cut in cuts for arg in cut.args), *(node for _, node in layout.writes)]
-    lines += [f"for (int64_t i = {begin}; i < {end}; ++i) {{", *elements(wanted)]
-    for where, node in layout.writes:
-        lines += _keep(layout, where, value(node))
-    for j, cut in enumerate(cuts):
-        x = value(cut.args[0])
-        lines.append(f"sum{j} += {f'(double){x} * {x}' if cut.op == 'norm' else f'(double){x}'};")
-    lines += ["}", "}"] if layout.by_rows or blocks else ["}"]
+
+    def walk(divided: str) -> list[str]:
+        """The loop over elements."""
+        loop = [_reduced([f"sum{j}" for j in range(len(cuts))])] if cuts else []
+        loop += [f"for (int64_t i = {begin}; i < {end}; ++i) {{", *elements(wanted, divided)]
+        for where, node in layout.writes:
+            loop += _keep(layout, where, value(node))
+        for j, cut in enumerate(cuts):
+            x = value(cut.args[0])
+            loop.append(f"sum{j} += {f'(double){x} * {x}' if cut.op == 'norm' else f'(double){x}'};")
+        return [*loop, "}"]
+
+    if divisors:  # a loop for each case: with the question inside, compilers give up their vectors
+        lines += ["if (normal) {", *walk("{multiplied}"), "} else {", *walk("{exact}"), "}"]
+    else:
+        lines += walk("{exact}")
+    lines += ["}"] if layout.by_rows or blocks else []
     lines += [f"sums[k * {len(cuts)} + {j}] += sum{j};" for j in range(len(cuts))]
     return _indented([*lines, "}", "}"])
 
