@@ -14,15 +14,22 @@ MEMORY = {"float64": "double", "float32": "float", "bfloat16": "bf16", "float16"
 MEMORY[STOCHASTIC] = "bf16"
 
 HEAD = """\
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-
+// No headers: reading them would take longer than everything else that the compiler does.
+typedef __INT64_TYPE__ int64_t;
 typedef __UINT16_TYPE__ u16;
 typedef __UINT32_TYPE__ u32;
+#define IN_BOTH_TYPES(name) \\
+    static inline float name(float x) { return __builtin_##name##f(x); } \\
+    static inline double name(double x) { return __builtin_##name(x); }
+namespace of {
+IN_BOTH_TYPES(sqrt) IN_BOTH_TYPES(fabs) IN_BOTH_TYPES(exp) IN_BOTH_TYPES(log) IN_BOTH_TYPES(tanh)
+static inline float pow(float x, float y) { return __builtin_powf(x, y); }
+static inline double pow(double x, double y) { return __builtin_pow(x, y); }
+}
+
 struct bf16 { u16 bits; };
 
-static inline float load(bf16 x) { u32 b = (u32)x.bits << 16; float f; std::memcpy(&f, &b, 4); return f; }
+static inline float load(bf16 x) { u32 b = (u32)x.bits << 16; float f; __builtin_memcpy(&f, &b, 4); return f; }
 static inline float load(_Float16 x) { return (float)x; }
 static inline float load(float x) { return x; }
 static inline double load(double x) { return x; }
@@ -31,17 +38,17 @@ static inline void keep(float* to, float x) { *to = x; }
 static inline void keep(double* to, double x) { *to = x; }
 static inline void keep(_Float16* to, float x) { *to = (_Float16)x; }
 static inline void keep(bf16* to, float x) {  // to the nearest, ties to even; a NaN stays one
-    u32 b; std::memcpy(&b, &x, 4);
+    u32 b; __builtin_memcpy(&b, &x, 4);
     u32 rounded = (b + 0x7fffu + ((b >> 16) & 1u)) >> 16;
     to->bits = x != x ? (u16)0x7fc0 : (u16)rounded;
 }
 static inline void keep(bf16* to, float x, u32 draw) {  // up or down by chance: as store.py says
-    u32 b; std::memcpy(&b, &x, 4);
+    u32 b; __builtin_memcpy(&b, &x, 4);
     bool finite = (b & 0x7f800000u) != 0x7f800000u;
     bf16 nearest; keep(&nearest, x);
     to->bits = finite ? (u16)((b + (draw >> 16)) >> 16) : nearest.bits;
 }
-static inline float left(float x, float kept) { return std::isfinite(kept) ? x - kept : 0.0f; }
+static inline float left(float x, float kept) { return __builtin_isfinite(kept) ? x - kept : 0.0f; }
 static inline u32 mixed(u32 x) {
     x = (x ^ (x >> 16)) * 0x21f0aaadu;
     x = (x ^ (x >> 15)) * 0x735a2d97u;
@@ -66,17 +73,17 @@ WIDEST = """\
 """
 
 CALLS = {
-    "sqrt": "std::sqrt({0})",
-    "abs": "std::fabs({0})",
+    "sqrt": "of::sqrt({0})",
+    "abs": "of::fabs({0})",
     "sign": "sign_of<real>({0})",
-    "exp": "std::exp({0})",
-    "log": "std::log({0})",
-    "tanh": "std::tanh({0})",
+    "exp": "of::exp({0})",
+    "log": "of::log({0})",
+    "tanh": "of::tanh({0})",
     "where": "({0} ? {1} : {2})",
     "minimum": "smaller<real>({0}, {1})",
     "maximum": "larger<real>({0}, {1})",
     "equal": "({0} == {1})",
-    "pow": "std::pow({0}, {1})",
+    "pow": "of::pow({0}, {1})",
     "neg": "(-{0})",
 }
 
@@ -152,7 +159,7 @@ def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], r
     divisors = dict.fromkeys(names[n.args[1]] for n in body if _divides_by_one_number(n))
     if divisors:  # a division costs as much as the memory does; what is no normal number is divided by as it is
         lines += [f"const real by_{y} = 1 / {y};" for y in divisors]
-        normal = " && ".join(f"std::isnormal(by_{y})" for y in divisors)
+        normal = " && ".join(f"__builtin_isnormal(by_{y})" for y in divisors)
         lines.append(f"const bool normal = {normal};")
     lines += [f"double sum{j} = 0;" for j in range(len(cuts))]
     if layout.by_rows:  # those that begin in this part; a tensor without rows goes as one, and its mean is 0
