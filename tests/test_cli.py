@@ -90,7 +90,7 @@ def test_a_rule_of_the_users_own_competes(thalweg_):
         (["digitz"], "there is no workload 'digitz'. Did you mean 'digits'?"),
         (["nowhere.py"], "there is no file 'nowhere.py'"),
         ([TOY, "--optimizers", "adamw,sdg"], "there is no rule 'sdg'. Did you mean 'sgd'?"),
-        ([TOY, "--budget", "quik"], "budget is 'quik'; it must be one of quick, standard, thorough."),
+        ([TOY, "--budget", "quik"], "budget is 'quik'; it must be one of quick, standard, thorough, a time as 20m"),
         ([TOY, "--steps", "0"], "steps is 0; it must be a whole number, at least 1."),
         ([TOY, "--jobs", "-1"], "jobs is -1; it must be a whole number, at least 1."),
         ([TOY, "--rule", "nowhere.py"], "there is no rule file 'nowhere.py'."),

@@ -115,3 +115,15 @@ def test_equal_optimizers_rarely_get_a_winner(names, shared):
         }
         winners += decide(values, mode="max", alpha=0.05).outcome == "winner"
     assert winners / repeats <= 0.05 + 2 * (0.05 * 0.95 / repeats) ** 0.5
+
+
+def test_the_luck_of_a_search_widens_the_interval_and_is_taken_off_the_difference():
+    values = {"a": {i: 1.0 + 0.01 * (i % 3) for i in range(10)}, "b": {i: 1.5 + 0.01 * (i % 2) for i in range(10)}}
+    plain = decide(values, mode="min", alpha=0.05)
+    lucky = decide(values, mode="min", alpha=0.05, luck={"a": 0.1, "b": 0.2})
+    assert (plain.outcome, lucky.outcome) == ("winner", "winner")
+    (c,), (w,) = plain.comparisons, lucky.comparisons
+    assert (w.low, w.high) == pytest.approx((c.low - 0.2, c.high + 0.2))
+    assert w.p > c.p
+    assert lucky.smallest_detectable_difference == pytest.approx(plain.smallest_detectable_difference + 0.2)
+    assert decide(values, mode="min", alpha=0.05, luck={"a": 0.6}).outcome == "undecided"

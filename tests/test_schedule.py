@@ -75,3 +75,30 @@ def test_mistakes_are_named():
         schedule.warmup_cosine(optimizer, 10, warmup=2)
     with pytest.raises(ValueError, match=r"schedule is 'warmup_cosin'.*Did you mean 'warmup_cosine'"):
         schedule.find("warmup_cosin")
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(100, 0.05), (200, 0.1)])
+def test_warmup_linear_is_torchs_two_lines(steps, warmup):
+    def torchs_lines(optimizer, steps, warmup):
+        w = round(warmup * steps)
+        rise = LinearLR(optimizer, start_factor=1 / w, end_factor=1.0, total_iters=w - 1)
+        fall = LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=steps - w)
+        return SequentialLR(optimizer, [rise, fall], milestones=[w])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected, _ = lrs(torchs_lines, steps, warmup=warmup)
+    seen, after = lrs(schedule.warmup_linear, steps, warmup=warmup)
+    assert seen == pytest.approx(expected, abs=1e-12)
+    assert after == 0.0
+
+
+def test_wsd_rises_stays_and_falls():
+    seen, after = lrs(schedule.wsd, 100, lr=1.0)
+    assert seen[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert set(seen[5:80]) == {1.0}
+    assert seen[80:] == pytest.approx([1 - i / 20 for i in range(20)])
+    assert after == 0.0
+    assert set(lrs(schedule.wsd, 100, lr=1.0, decay=0.0)[0][5:]) == {1.0}
+    with pytest.raises(ValueError, match=r"decay is 0\.99; it must be a share of the steps, from 0 to 1 - warmup"):
+        lrs(schedule.wsd, 10, decay=0.99)

@@ -32,6 +32,38 @@ def warmup_cosine(optimizer: Optimizer, steps: int, warmup: float = 0.05) -> Lam
     Raises:
         ValueError: steps is below 1 or warmup is no share.
     """
+    return _warmed(optimizer, steps, warmup, lambda gone: (1 + math.cos(math.pi * gone)) / 2)
+
+
+def warmup_linear(optimizer: Optimizer, steps: int, warmup: float = 0.05) -> LambdaLR:
+    """Rise linearly over the first share of the steps, then fall to 0 along a straight line.
+
+    Warm-up, arguments and errors are those of `warmup_cosine`. Linear to 0 is the schedule for which the last iterate
+    has the best guarantees (Defazio et al. 2023, arXiv:2310.07831).
+    """
+    return _warmed(optimizer, steps, warmup, lambda gone: 1 - gone)
+
+
+def wsd(optimizer: Optimizer, steps: int, warmup: float = 0.05, decay: float = 0.2) -> LambdaLR:
+    """Warm-up, stable, decay: rise, stay at the full lr, and fall to 0 along a straight line at the end.
+
+    Hu et al. 2024 (MiniCPM, arXiv:2404.06395); that a last fifth suffices: Haegele et al. 2024 (arXiv:2405.18392).
+
+    Args:
+        optimizer, steps, warmup: as for `warmup_cosine`.
+        decay: share of the steps in which lr falls, in [0, 1 - warmup]. Default 0.2.
+
+    Raises:
+        ValueError: steps is below 1, warmup or decay is no share, or together they are more than the run.
+    """
+    if not 0 <= decay <= 1 - warmup:
+        raise ValueError(f"decay is {decay!r}; it must be a share of the steps, from 0 to 1 - warmup.")
+    stable = (1 - warmup - decay) / (1 - warmup) if warmup < 1 else 1.0
+    return _warmed(optimizer, steps, warmup, lambda gone: 1.0 if gone < stable else (1 - gone) / (1 - stable))
+
+
+def _warmed(optimizer: Optimizer, steps: int, warmup: float, fall: Callable[[float], float]) -> LambdaLR:
+    """A linear warm-up, then `fall` of the share of the rest that is gone, then 0."""
     _check_steps(steps)
     if not 0 <= warmup <= 1:
         raise ValueError(f"warmup is {warmup!r}; it must be a share of the steps, in [0, 1].")
@@ -40,9 +72,7 @@ def warmup_cosine(optimizer: Optimizer, steps: int, warmup: float = 0.05) -> Lam
     def factor(step: int) -> float:
         if step < w:
             return (step + 1) / w
-        if step >= steps:
-            return 0.0
-        return (1 + math.cos(math.pi * (step - w) / (steps - w))) / 2
+        return 0.0 if step >= steps else fall((step - w) / (steps - w))
 
     return LambdaLR(optimizer, factor)
 
@@ -53,7 +83,9 @@ def constant(optimizer: Optimizer, steps: int) -> LambdaLR:
     return LambdaLR(optimizer, lambda step: 1.0)
 
 
-SCHEDULES: dict[str, Callable[..., LambdaLR]] = {"warmup_cosine": warmup_cosine, "constant": constant}
+SCHEDULES: dict[str, Callable[..., LambdaLR]] = {
+    made.__name__: made for made in (warmup_cosine, warmup_linear, wsd, constant)
+}
 
 
 def find(name: str) -> Callable[..., LambdaLR]:

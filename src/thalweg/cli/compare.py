@@ -13,11 +13,14 @@ from thalweg.cli.running import AsJson, Quiet, performed
 from thalweg.extras import locate
 from thalweg.lab.budget import PRESETS
 from thalweg.lab.candidates import SHORT_LIST
+from thalweg.schedule import SCHEDULES
 
 PRESET_HELP = "; ".join(
     f"{b.preset}: {b.points} points each, up to {b.promoted} confirmed on up to {b.looks[-1]} seeds"
     for b in PRESETS.values()
 )
+
+BUDGETS = "|".join([*PRESETS, "20m", "'5000 steps'"])
 
 
 def compare(
@@ -26,7 +29,9 @@ def compare(
         str | None,
         typer.Option(help=f"Names separated by commas, or all.  [default: {','.join(SHORT_LIST)}]", metavar="A,B,C"),
     ] = None,
-    budget: Annotated[str, typer.Option(help=f"{PRESET_HELP}.", metavar="|".join(PRESETS))] = "quick",
+    budget: Annotated[
+        str, typer.Option(help=f"{PRESET_HELP}.", metavar="|".join([*PRESETS, "20m", "'5000 steps'"]))
+    ] = "quick",
     steps: Annotated[int | None, typer.Option(help="Training steps of every run.  [default: the task's]")] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives an independent repetition.")] = 0,
     jobs: Annotated[
@@ -46,6 +51,16 @@ def compare(
     stack: Annotated[
         str, typer.Option(help="Train trials of one optimizer as one where that is faster, or off.", metavar="auto|off")
     ] = "auto",
+    schedule: Annotated[
+        str, typer.Option(help="Of the learning rate, the same for all.", metavar="|".join(SCHEDULES))
+    ] = "warmup_cosine",
+    prune: Annotated[
+        bool, typer.Option("--prune/--no-prune", help="Stop runs that are behind others of the same optimizer.")
+    ] = True,
+    equal: Annotated[str, typer.Option(help="What every run takes the same of.", metavar="steps|seconds")] = "steps",
+    spaces: Annotated[
+        Path | None, typer.Option(help="A TOML file of search ranges that change those on the cards.", metavar="PATH")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the runs that are in DIR.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -66,6 +81,7 @@ def compare(
         comparison = prepared(
             task, optimizers, budget=budget, steps=steps, seed=seed, jobs=jobs, rules=rule or [], timeout=timeout,
             stack=stack,
+            schedule=schedule, prune=prune, equal=equal, spaces=spaces,  # type: ignore[arg-type]  # checked there
         )  # fmt: skip
         folder = reserved(out, Path("runs") / f"{comparison.task.name}-{date.today().isoformat()}", NAME)
     performed(comparison, folder, fresh=fresh, quiet=quiet, as_json=as_json)

@@ -20,6 +20,7 @@ def performed(
     comparison: Any, folder: Path, *, fresh: bool = False, quiet: bool = False, as_json: bool = False
 ) -> None:
     """Run it in its folder, show how it goes and what came out, and exit as a command should."""
+    from thalweg.lab.budget import BudgetError
     from thalweg.lab.faults import RunError
     from thalweg.lab.progress import log
     from thalweg.lab.store import StoreError
@@ -27,7 +28,7 @@ def performed(
     try:
         with _progress(quiet, as_json) as progress:
             result = comparison.run_in(folder, progress, fresh=fresh)
-    except StoreError as error:
+    except (StoreError, BudgetError) as error:
         typer.echo(f"thalweg: {error}", err=True)
         raise typer.Exit(USER_MISTAKE) from None
     except RunError as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thalweg.lab.space import dimensions
 from thalweg.signature import did_you_mean
@@ -115,11 +116,81 @@ class Budget:
         return cost + points * (1 - done)
 
 
+class BudgetError(ValueError):
+    """A budget does not suffice for a comparison; the sentence says what would."""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A budget as time or as training steps of the whole comparison; what it buys is known when a step is timed."""
+
+    said: str
+    seconds: float | None = None
+    steps: int | None = None
+
+
 PRESETS = {
     "quick": Budget("quick", points=9, promoted=2, looks=(5,), rungs=1),
     "standard": Budget("standard", points=27, promoted=4, looks=(5, 10)),
     "thorough": Budget("thorough", points=81, promoted=4, looks=(5, 10, 20)),
 }
+
+
+UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def amount(budget: Any) -> Amount | None:
+    """A budget as time ("20m", "1.5h", "90s") or as steps ("5000 steps"); None if it is something else.
+
+    >>> amount("20m").seconds, amount("5000 steps").steps, amount("quick")
+    (1200.0, 5000, None)
+    """
+    match = re.fullmatch(r"\s*([\d_,]*\.?\d+)\s*([a-z]+)\s*", budget) if isinstance(budget, str) else None
+    if match is None:
+        return None
+    number = float(match[1].replace(",", "").replace("_", ""))
+    if match[2] in ("step", "steps"):
+        return Amount(budget.strip(), steps=int(number))
+    if match[2] not in UNITS:
+        raise ValueError(f"budget is {budget!r}; time is written as in 90s, 20m or 1.5h, and steps as in '5000 steps'.")
+    return Amount(budget.strip(), seconds=number * UNITS[match[2]])
+
+
+def afforded(amount: Amount, optimizers: int, run_seconds: float, horizon: int, jobs: int, like: Budget) -> Budget:
+    """The largest budget that an amount buys even if everything takes its most.
+
+    A larger amount buys more points first, up to those of a preset, then the next preset's looks and places. `like`
+    says whether to prune and to use a model.
+
+    Args:
+        amount: what there is.
+        optimizers: how many compete.
+        run_seconds: of one full run, measured, the mean over the optimizers.
+        horizon: steps of a full run.
+        jobs: processes that work at the same time.
+        like: whose `rungs` (0 or not) and `model` are taken.
+
+    Raises:
+        BudgetError: it buys no comparison.
+    """
+    runs = amount.seconds * jobs / run_seconds if amount.seconds is not None else (amount.steps or 0) / horizon
+    fewest = 2
+    for preset in reversed(PRESETS.values()):
+        rungs = preset.rungs if like.rungs else 0
+        fewer = {"quick": 2, "standard": 10, "thorough": 28}[preset.preset]
+        for points in range(preset.points, fewer - 1, -1):
+            if points <= dimensions(points):
+                break
+            found = replace(preset, preset=amount.said, points=points, rungs=rungs, model=like.model)
+            if found.work(optimizers)[1] <= runs:
+                return found
+            fewest = found.work(optimizers)[1]
+    enough = math.ceil(fewest * run_seconds / jobs), math.ceil(fewest) * horizon
+    wanted = f"{enough[0]} s" if amount.seconds is not None else f"{enough[1]} steps"
+    raise BudgetError(
+        f"budget is {amount.said!r}, which is no comparison of {optimizers} optimizers over {horizon} steps: "
+        f"3 full runs of each and 5 fresh seeds take about {wanted} here; allow more, or fewer optimizers or steps."
+    )
 
 
 def find(budget: str | Budget, points: int | None = None) -> Budget:
@@ -131,7 +202,8 @@ def find(budget: str | Budget, points: int | None = None) -> Budget:
     if isinstance(budget, str):
         if budget not in PRESETS:
             raise ValueError(
-                f"budget is {budget!r}; it must be one of {', '.join(PRESETS)}.{did_you_mean(budget, PRESETS)}"
+                f"budget is {budget!r}; it must be one of {', '.join(PRESETS)}, a time as 20m, or steps as "
+                f"'5000 steps'.{did_you_mean(budget, PRESETS)}"
             )
         budget = PRESETS[budget]
     elif not isinstance(budget, Budget):

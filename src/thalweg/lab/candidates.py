@@ -10,6 +10,7 @@ from typing import Any
 
 from thalweg import rules, schedule
 from thalweg.card import Log, Range, card_of
+from thalweg.lab.ranges import Own
 from thalweg.lab.space import WITHOUT_CARD, Hyper, Space, dimensions
 from thalweg.lab.train import Configure
 from thalweg.minimize.methods import METHODS
@@ -73,8 +74,13 @@ class Candidate:
         card = card_of(self.rule)
         return card.title if card else self.name
 
-    def space(self, n: int) -> Space:
-        """What `n` points search: the ranges of its card, or lr alone if it has none."""
+    @property
+    def numbers(self) -> list[str]:
+        """The hyper-parameters that are numbers."""
+        return ["lr"] if self.minimizes else list(signature_of(self.rule).numbers)
+
+    def space(self, n: int, own: Own | None = None) -> Space:
+        """What `n` points search: the ranges of its card, or lr alone if it has none, changed by the user's own."""
         if self.minimizes:
             return Space(FIRST_TRIAL, {"lr": 1.0})
         card = card_of(self.rule)
@@ -82,8 +88,13 @@ class Candidate:
         default = signature_of(self.rule).numbers
         if "lr" not in ranges or "lr" not in default:
             raise ValueError(f"rule {self.name!r} has no lr; the lab compares rules over their learning rate.")
+        source = card.search_source if card else "lr alone, the rule has no card"
+        lr = default["lr"]
+        if own is not None:  # named ones come first, in the file's order
+            ranges = {**own.ranges, **{name: r for name, r in ranges.items() if name not in own.ranges}}
+            source, lr = own.source or "the user's file", own.default or lr
         ranges = {"lr": ranges.pop("lr"), **ranges}
-        return Space(ranges, {"lr": default["lr"]}, min(dimensions(n), len(ranges)))
+        return Space(ranges, {"lr": lr}, min(dimensions(n), len(ranges)), source=source)
 
     def arguments(self, hyper: Hyper) -> dict[str, Any]:
         """Hyper-parameters as its class takes them: beta1 and beta2 as betas."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,14 +11,14 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 from thalweg import schedule as schedules
 from thalweg.extras import require
 from thalweg.lab import budget as budgets
-from thalweg.lab import fingerprint
+from thalweg.lab import fingerprint, ranges
 from thalweg.lab.arguments import recorded
-from thalweg.lab.budget import Budget
+from thalweg.lab.budget import Amount, Budget
 from thalweg.lab.candidates import Candidate, candidates
 from thalweg.lab.chunks import Stacking, Work, limited
 from thalweg.lab.cost import Cost, cost_of
@@ -55,6 +56,10 @@ def compare(
     margin: float | None = None,
     timeout: float | None = None,
     stack: str = "auto",
+    prune: bool = True,
+    equal: Literal["steps", "seconds"] = "steps",
+    spaces: str | Path | None = None,
+    model: bool | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
     progress: Progress | None = None,
@@ -75,19 +80,27 @@ def compare(
         optimizers: names of rules, as a list or separated by commas; "all". Default: five of different kinds.
             On a task whose loss is that of all its data also minimizers: bfgs, lbfgs, broyden, cg, newton,
             newton-cg; one evaluation of value and gradient is one step, a product with the Hessian two.
-        budget: "quick" (default), "standard", "thorough", or a Budget.
+        budget: "quick" (default), "standard", "thorough", a time ("20m", turned into runs by timing a few steps), the
+            training steps of the whole comparison ("5000 steps"), or a Budget.
         points: search points per optimizer instead of the budget's (9, 27, 81).
         steps: of every run. Default: the task's.
         seed: another seed gives an independent repetition. Default 0.
         jobs: processes of one thread each, protected from each other; 1 stays in this one. Default: one per core.
         rules: further candidates: paths of rule files, or rule functions.
-        schedule: of the learning rate, the same for all: "warmup_cosine" (default) or "constant".
+        schedule: of the learning rate, the same for all: "warmup_cosine" (default), "warmup_linear", "wsd" or
+            "constant".
         margin: differences up to here do not matter, in the metric's units. Default: half the standard
             deviation between seeds.
         timeout: seconds after which a run is stopped, as one that hangs; not with jobs=1. Default: 20 times what
             it should take, and at least a minute.
         stack: "auto" (default): trials of one optimizer are trained as one where a few steps of both ways show
             that this is faster; "off": one after the other. The numbers differ by rounding.
+        prune: whether runs are stopped at a ninth and a third of the way if they are behind others of the same
+            optimizer. Default True.
+        equal: every run takes the same "steps" (default), or about the same "seconds": an optimizer whose step
+            costs twice as much gets half the steps.
+        spaces: a TOML file of search ranges that change those on the cards (thalweg.lab.ranges). Default: none.
+        model: whether Optuna's TPE places the last third of 25 or more points. Default: if Optuna is installed.
         out: folder for every run, and in the end for the report. Default: nothing is written.
         fresh: forget the runs that are in `out`. Default False.
         progress: called with every event (thalweg.lab.events). Default: nobody is told.
@@ -104,7 +117,8 @@ def compare(
     """
     comparison = prepared(
         task, optimizers, budget=budget, points=points, steps=steps, seed=seed, jobs=jobs, rules=rules,
-        schedule=schedule, margin=margin, timeout=timeout, stack=stack,
+        schedule=schedule, margin=margin, timeout=timeout, stack=stack, prune=prune, equal=equal, spaces=spaces,
+        model=model,
     )  # fmt: skip
     return comparison.run(progress) if out is None else comparison.run_in(out, progress, fresh=fresh)
 
@@ -124,6 +138,10 @@ def prepared(
     timeout: float | None = None,
     stack: str = "auto",
     alone: bool = False,
+    prune: bool = True,
+    equal: Literal["steps", "seconds"] = "steps",
+    spaces: str | Path | None = None,
+    model: bool | None = None,
 ) -> Comparison:
     """Look at the arguments of `compare` and try the task once: every mistake is found here, unspent.
 
@@ -131,7 +149,17 @@ def prepared(
     """
     optimizers = optimizers if optimizers is None or isinstance(optimizers, str) else list(optimizers)
     arguments = dict(locals())  # as they were given: `resume` prepares from them
-    chosen_budget = budgets.find(budget, points)
+    amount = budgets.amount(budget)
+    if amount is not None and points is not None:
+        raise ValueError(f"points is {points!r} and budget {budget!r}; give one of the two.")
+    chosen_budget = budgets.find(budget if amount is None else "quick", points)
+    if equal not in ("steps", "seconds"):
+        raise ValueError(f"equal is {equal!r}; it must be 'steps' or 'seconds'.")
+    if model is None:
+        model = importlib.util.find_spec("optuna") is not None
+    elif model:
+        require("optuna")
+    chosen_budget = replace(chosen_budget, rungs=chosen_budget.rungs if prune else 0, model=model)
     schedules.find(schedule)
     workers: int = require("loky").cpu_count() if jobs is None else _whole("jobs", jobs, 1)
     if margin is not None and not (isinstance(margin, int | float) and 0 <= margin < math.inf):
@@ -141,7 +169,11 @@ def prepared(
     check_flag("stack", stack, ("auto", "off"))
     _whole("seed", seed, 0, 2**31)
     competitors = candidates(optimizers, rules, least=1 if alone else 2)
-    spaces = {c.name: c.space(chosen_budget.points * (TUNED if alone else 1)) for c in competitors}
+    own, version = {}, ranges.VERSION
+    if spaces is not None:
+        own, version = ranges.read(spaces, {c.name: c.numbers for c in competitors})
+    opening = chosen_budget.points * (TUNED if alone else 1)
+    searched = {c.name: c.space(opening, own.get(c.name)) for c in competitors}
     if not isinstance(task, Task | str):
         raise ValueError(f"task is {task!r}; it must be a Task, the name of a workload or a Python file.")
     spec = task if isinstance(task, str) else None
@@ -150,8 +182,10 @@ def prepared(
     loaded.check()
     for minimizer in (c.name for c in competitors if c.minimizes):
         check_exact(loaded, minimizer)
-    plan = Plan(spaces, chosen_budget, loaded.mode, horizon, seed, schedule, margin)
-    return Comparison(loaded, spec, tuple(competitors), plan, workers, jobs != 1, timeout, arguments, stack)
+    plan = Plan(searched, chosen_budget, loaded.mode, horizon, seed, schedule, margin)
+    return Comparison(
+        loaded, spec, tuple(competitors), plan, workers, jobs != 1, timeout, arguments, stack, amount, equal, version
+    )
 
 
 @dataclass(frozen=True)
@@ -168,6 +202,9 @@ class Comparison:
         timeout: seconds after which a run counts as hanging; None: from the measured time of a step.
         arguments: what it was prepared from.
         stack: "auto" or "off".
+        amount: the budget, if it was given as time or steps: the plan's is chosen when a step has been timed.
+        equal: what every run takes the same of.
+        version: of the search ranges.
     """
 
     task: Task
@@ -179,6 +216,9 @@ class Comparison:
     timeout: float | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     stack: str = "auto"
+    amount: Amount | None = None
+    equal: Literal["steps", "seconds"] = "steps"
+    version: str = ranges.VERSION
 
     def run_in(self, folder: str | Path, progress: Progress | None = None, *, fresh: bool = False) -> Result:
         """Run with every run kept in a folder, or taken from there if it is known, and save the result there."""
@@ -200,7 +240,7 @@ class Comparison:
         try:
             costs = _costs(self.task, self.competitors, plan, decided)
             way = Way(**decided(f"together or one after the other, {self.jobs} processes", self._way))
-            plan = replace(plan, state={name: cost.state for name, cost in costs.items()})
+            plan = settled(plan, costs, self.amount, self.equal, self.jobs)
             report(_estimate(plan, self.task, costs, self.jobs))
             with TemporaryDirectory(prefix="thalweg-") if store is None else nullcontext(store.states()) as folder:
                 states = States(Path(folder))
@@ -217,6 +257,7 @@ class Comparison:
         data = summary(
             self.task, self.spec, self.competitors, plan, findings, costs,
             started=started, seconds=time.perf_counter() - begun, interrupted=interrupted, jobs=self.jobs, way=way,
+            equal=self.equal, ranges=self.version,
         )  # fmt: skip
         return Result(data, self.task, {c.name: c for c in self.competitors})
 
@@ -230,6 +271,29 @@ class Comparison:
         with one_thread():
             found = decide(self.task, configure, find, self.plan.steps, 1000 * self.plan.seed, self.jobs)
         return asdict(found)
+
+
+def settled(plan: Plan, costs: Mapping[str, Cost], amount: Amount | None, equal: str, jobs: int) -> Plan:
+    """The plan when a step of every optimizer has been timed: its horizons, and what an amount of time buys.
+
+    A function of what was measured alone, so that a comparison that is resumed goes by the same plan.
+
+    Raises:
+        BudgetError: the amount buys no comparison.
+    """
+    plan = replace(plan, state={name: cost.state for name, cost in costs.items()})
+    if equal == "seconds":
+        mean = sum(cost.step for cost in costs.values()) / len(costs)
+        horizons = {name: max(1, round(plan.steps * mean / cost.step)) for name, cost in costs.items()}
+        plan = replace(plan, horizons=horizons)
+    if amount is None:
+        return plan
+    each = sum(cost.run(plan.horizon(name)) for name, cost in costs.items()) / len(costs)
+    bought = budgets.afforded(amount, len(costs), each, plan.steps, jobs, plan.budget)
+    spaces = {
+        name: space.opened_for(bought.points * (TUNED if len(costs) == 1 else 1)) for name, space in plan.spaces.items()
+    }
+    return replace(plan, budget=bought, spaces=spaces)
 
 
 def _drive(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +19,8 @@ class Comparison:
     """The leader against one rival, on the seeds that both ran.
 
     `difference` is leader minus rival in the metric's own units, `low` and `high` its Holm-adjusted paired
-    interval, `p` the plain and `p_holm` the adjusted p value.
+    interval, `p` the plain and `p_holm` the adjusted p value. `luck` is how far the search's luck may have moved the
+    difference: the interval has been widened by it on both sides, and the p values are for a difference beyond it.
     """
 
     rival: str
@@ -29,6 +31,7 @@ class Comparison:
     p_holm: float
     n: int
     verdict: Literal["better", "tie", "undecided"]
+    luck: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def decide(
     margin: float | None = None,
     failed: Mapping[str, int] | None = None,
     preference: Sequence[str] = (),
+    luck: Mapping[str, float] | None = None,
 ) -> Decision:
     """Compare the leader with every rival on the seeds that both ran.
 
@@ -76,6 +80,9 @@ def decide(
     interval excludes 0 on the leader's side ("better"), and tied when the interval lies within the margin: a
     difference known to be too small to matter is a tie even where it is known not to be 0. All beaten: a
     winner. None undecided, but some tied: a practical tie.
+
+    What is judged is the optimizer, tuned with this budget, and not the settings it happened to be tried with: the
+    difference that is tested is the one beyond the larger `luck` of the two.
 
     A standard deviation is never taken below the metric's grain (the smallest gap between distinct values
     seen): equal differences of accuracies are not certainty.
@@ -87,6 +94,8 @@ def decide(
         alpha: error over all rivals together.
         margin: see above. Default: half the standard deviation between seeds (at least half the grain).
         failed: optimizers with diverged confirmation runs, and how many; they cannot lead.
+        luck: how far the best setting of each may lie from that of another search (statistics.search_luck).
+            Default: 0 for all.
         preference: names from the cheapest on, to choose among those tied. Default: the better mean.
     """
     failed = {name: count for name, count in (failed or {}).items() if count}
@@ -103,10 +112,11 @@ def decide(
     differences = {name: d for name, d in differences.items() if len(d) >= 2}
     if not differences:
         return Decision("undecided", leader, leader, n, margin, spread, alpha, None, (), notes)
-    comparisons = _compared(differences, mode, alpha, margin, grain)
+    lucks = {name: max((luck or {}).get(each, 0.0) for each in (leader, name)) for name in differences}
+    comparisons = _compared(differences, mode, alpha, margin, grain, lucks)
     seen = max(
-        statistics.detectable(max(statistics.sd(d), grain), len(d), alpha / len(differences))
-        for d in differences.values()
+        lucks[name] + statistics.detectable(max(statistics.sd(d), grain), len(d), alpha / len(differences))
+        for name, d in differences.items()
     )
     verdicts = {c.verdict for c in comparisons}
     outcome, recommended = "winner", leader
@@ -120,21 +130,34 @@ def decide(
 
 
 def _compared(
-    differences: Mapping[str, list[float]], mode: Mode, alpha: float, margin: float, grain: float
+    differences: Mapping[str, list[float]],
+    mode: Mode,
+    alpha: float,
+    margin: float,
+    grain: float,
+    lucks: Mapping[str, float],
 ) -> tuple[Comparison, ...]:
     """The leader's differences to each rival, tested together; the closest rival first."""
     sign = 1 if mode == "max" else -1
-    ps = [statistics.t_test(d, grain) for d in differences.values()]
+    ps = [statistics.t_test(_beyond(d, lucks[name]), grain) for name, d in differences.items()]
     judged = zip(ps, statistics.holm(ps), statistics.holm_levels(ps, alpha), strict=True)
     comparisons = []
     for (rival, d), (p, p_holm, level) in zip(differences.items(), judged, strict=True):
         mean, (low, high) = statistics.mean(d), statistics.t_interval(d, level, grain)
+        low, high = low - lucks[rival], high + lucks[rival]
         if -margin <= low and high <= margin:
             verdict = "tie"
         else:
             verdict = "better" if sign * mean > 0 and p_holm < alpha else "undecided"
-        comparisons.append(Comparison(rival, mean, low, high, p, p_holm, len(d), verdict))
+        comparisons.append(Comparison(rival, mean, low, high, p, p_holm, len(d), verdict, lucks[rival]))
     return tuple(sorted(comparisons, key=lambda c: abs(c.difference)))
+
+
+def _beyond(differences: Sequence[float], luck: float) -> list[float]:
+    """The differences with their mean moved towards 0 by the luck, at most to 0."""
+    mean = statistics.mean(differences)
+    moved = math.copysign(min(luck, abs(mean)), mean)
+    return [d - moved for d in differences]
 
 
 def _leader(values: Values, mode: Mode, failed: set[str]) -> str | None:

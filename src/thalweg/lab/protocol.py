@@ -111,7 +111,31 @@ def judge(plan: Plan, findings: Findings, alpha: float) -> Decision:
         margin=plan.margin,
         failed={name: sum(r.diverged for _, r in done) for name, done in runs.items()},
         preference=cheapest_first(plan, findings),
+        luck=search_lucks(plan, findings),
     )
+
+
+def search_lucks(plan: Plan, findings: Findings) -> dict[str, float]:
+    """How lucky each promoted optimizer may have been in its search, in the metric's units.
+
+    A run that was pruned or diverged stands with the worst full run: better it was not. The spread between seeds is
+    that of the confirmation.
+    """
+    fresh = [
+        [r.final for _, r in findings.of(name, "confirmation") if r.final is not None] for name in findings.promoted
+    ]
+    spread = statistics.pooled_sd(fresh)
+    lucks = {}
+    for name in findings.promoted:
+        full = [r.final for _, r in findings.of(name, *SEARCHED) if r.final is not None]
+        if full:
+            worst = (min if plan.mode == "max" else max)(full)
+            values = [
+                (dict(t.hyper)["lr"], r.final if r.final is not None and t.end == t.steps else worst)
+                for t, r in findings.tried(name, *SEARCHED)
+            ]
+            lucks[name] = statistics.search_luck(values, spread, plan.mode)
+    return lucks
 
 
 def worst_value(runs: Sequence[Run], mode: Mode) -> float:

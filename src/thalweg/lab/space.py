@@ -50,12 +50,18 @@ class Space:
         default: the settings of the first run: the default lr; everything else stays the rule's default.
         opened: how many of the ranges are searched; the others stay at their defaults.
         edge: the side on which the lr's range was extended, or None.
+        source: where the ranges are from.
     """
 
     ranges: Mapping[str, Range]
     default: Hyper
     opened: int = 1
     edge: Side | None = None
+    source: str = ""
+
+    def opened_for(self, n: int) -> Space:
+        """As many hyper-parameters as `n` points can search."""
+        return replace(self, opened=min(dimensions(n), len(self.ranges)))
 
     @property
     def searched(self) -> dict[str, Range]:

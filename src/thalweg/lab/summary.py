@@ -44,6 +44,8 @@ def summary(
     interrupted: bool,
     jobs: int,
     way: Way,
+    equal: str = "steps",
+    ranges: str = "",
 ) -> dict[str, Any]:
     """Everything that is known, as strict JSON: numbers that are not finite have become null."""
     decision = findings.decision or _without_confirmation(plan, findings, interrupted)
@@ -65,11 +67,16 @@ def summary(
                 "looks": list(plan.budget.looks),
                 "alphas": list(plan.budget.alphas),
                 "schedule": plan.schedule,
+                "equal": equal,
+                "horizons": {name: plan.horizon(name) for name in plan.spaces},
+                "rungs": [rung(plan.steps, level) for level in range(plan.budget.rungs, 0, -1)],
+                "modelled": plan.budget.modelled,
                 "seed": plan.seed,
                 "jobs": jobs,
                 "ledger": budgets.ledger(plan.spaces, findings.done),
             },
             "spaces": {name: space.described() for name, space in (findings.spaces or plan.spaces).items()},
+            "ranges": {"version": ranges, "sources": {name: space.source for name, space in plan.spaces.items()}},
             "optimizers": {c.name: _optimizer(c, plan, findings, costs.get(c.name)) for c in competitors},
             "tuning_curves": {name: _tuning_curve(findings.tried(name, *SEARCHED[:2]), plan.mode) for name in by_name},
             "pruning": {name: _pruning(name, plan, findings) for name in by_name},

@@ -68,7 +68,8 @@ def _said(decision: Decision, task: Task, findings: Findings) -> str:
 
 def _evidence(decision: Decision) -> str:
     def shown(c: Comparison) -> str:
-        return f"{c.difference:+.3g} against {c.rival}, interval [{c.low:.3g}, {c.high:.3g}], n = {c.n}"
+        luck = f" of which {c.luck:.2g} on each side is the luck of the search" if c.luck else ""
+        return f"{c.difference:+.3g} against {c.rival}, interval [{c.low:.3g}, {c.high:.3g}]{luck}, n = {c.n}"
 
     return (
         "; ".join(shown(c) for c in decision.comparisons)
