@@ -22,9 +22,10 @@ from thalweg.lab.folder import load, resume
 from thalweg.lab.loading import load_task
 from thalweg.lab.store import NAME, StoreError, opened
 from thalweg.lab.task import Task
+from thalweg.lab.way import Way
 
 TOY = str(Path(toy_task.__file__))
-ASKED = {"optimizers": "sgd,momentum", "points": 3, "jobs": 1}
+ASKED = {"optimizers": "sgd,momentum", "points": 3, "jobs": 1, "stack": "off"}
 TIMES = ("started", "seconds")
 
 
@@ -103,6 +104,23 @@ def test_after_ctrl_c_it_goes_on_and_needs_nothing_but_the_folder(first, count, 
     assert [s["ended"] is not None for s in load(out).sessions] == [True, True]
 
 
+@pytest.mark.parametrize("count", [2, 8, 15])
+def test_what_was_decided_is_kept_and_members_come_to_the_same_bits(count, tmp_path, monkeypatch):
+    asked = {**ASKED, "stack": "auto"}
+    decided = []
+
+    def decide(*_):
+        decided.append(Way(3, 2, "asked for") if not decided else Way())
+        return decided[-1]
+
+    monkeypatch.setattr("thalweg.lab.compare.decide", lambda *_: Way(3, 2, "asked for"))
+    whole = compare(TOY, **asked)
+    monkeypatch.setattr("thalweg.lab.compare.decide", decide)
+    compare(TOY, **asked, out=tmp_path, progress=stop_at(count))
+    assert ledger(resume(tmp_path).data) == ledger(whole.data)
+    assert len(decided) == 1
+
+
 def test_processes_remember_what_one_process_did(first, tmp_path):
     compare(TOY, **ASKED, out=tmp_path, progress=stop_at(5))
     assert ledger(resume(tmp_path, jobs=2).data) == ledger(first[0].data)
@@ -147,10 +165,12 @@ KILLED = """
     import toy_task
     from thalweg.lab.compare import prepared
     from thalweg.lab.store import reading
-    import thalweg.lab.report, matplotlib.pyplot
+    import thalweg.lab.compare, thalweg.lab.report, matplotlib.pyplot
 
     folder, seed, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    asked = dict(optimizers="sgd,momentum", points=3, jobs=1)
+    asked = dict(optimizers="sgd,momentum", points=3, jobs=1, stack=sys.argv[4])
+    # What a clock would decide, differently in every folder, is the same for all of them.
+    thalweg.lab.compare.decide = lambda *_: thalweg.lab.way.Way(3, 2, "asked for")
 
     def child(out, delay=None):
         number = os.fork()
@@ -180,8 +200,10 @@ def environment():
 
 
 @pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(times, tmp_path):
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), str(random.randrange(10**6)), str(times)]
+@pytest.mark.parametrize("stack", ["off", "auto"])
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(times, stack, tmp_path):
+    moments = str(random.randrange(10**6))
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), moments, str(times), stack]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     whole = json.loads((tmp_path / "whole" / "result.json").read_text())

@@ -239,7 +239,7 @@ class Comparison:
         decided = store.decided if store else _measured
         try:
             costs = _costs(self.task, self.competitors, plan, decided)
-            way = Way(**decided(f"together or one after the other, {self.jobs} processes", self._way))
+            way = Way(**decided("together or one after the other", self._way)) if self.stack == "auto" else way
             plan = settled(plan, costs, self.amount, self.equal, self.jobs)
             report(_estimate(plan, self.task, costs, self.jobs))
             with TemporaryDirectory(prefix="thalweg-") if store is None else nullcontext(store.states()) as folder:
@@ -264,8 +264,8 @@ class Comparison:
     def _way(self) -> dict[str, Any]:
         """Whether trials are trained together: tried with the first candidate that is no minimizer."""
         candidate = next((c for c in self.competitors if not c.minimizes), None)
-        if self.stack == "off" or candidate is None:
-            return asdict(Way())
+        if candidate is None:
+            return asdict(Way(why="there are only minimizers"))
         configure = candidate.configure(self.plan.spaces[candidate.name].default, self.plan.schedule)
         find = schedules.find(candidate.schedule(self.plan.schedule))
         with one_thread():
