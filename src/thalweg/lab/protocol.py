@@ -17,6 +17,8 @@ from thalweg.lab.search import search
 from thalweg.lab.statistics import Mode
 from thalweg.lab.train import Run
 
+ALIKE = 3.0  # standard deviations between seeds within which settings count as hardly different
+
 
 def protocol(plan: Plan, findings: Findings) -> Stages:
     """Yield the trials of one stage after the other; their runs must be in `findings.done` when it goes on."""
@@ -118,24 +120,37 @@ def judge(plan: Plan, findings: Findings, alpha: float) -> Decision:
 def search_lucks(plan: Plan, findings: Findings) -> dict[str, float]:
     """How lucky each promoted optimizer may have been in its search, in the metric's units.
 
-    A run that was pruned or diverged stands with the worst full run: better it was not. The spread between seeds is
-    that of the confirmation.
+    Where at least half of its points stand within three standard deviations between seeds of the best, at the first
+    rung, where all stand side by side, settings hardly matter, and there is no luck in finding one. Elsewhere it
+    is that of the points (statistics.search_luck), and at least one standard deviation: single seeds have chosen
+    among settings that differ. A run that was pruned or diverged stands with the worst full run: better it was not.
     """
-    fresh = [
-        [r.final for _, r in findings.of(name, "confirmation") if r.final is not None] for name in findings.promoted
-    ]
-    spread = statistics.pooled_sd(fresh)
+    fresh = [findings.of(name, "confirmation") for name in findings.promoted]
+    spread = statistics.pooled_sd([[r.final for _, r in done if r.final is not None] for done in fresh])
     lucks = {}
     for name in findings.promoted:
-        full = [r.final for _, r in findings.of(name, *SEARCHED) if r.final is not None]
-        if full:
-            worst = (min if plan.mode == "max" else max)(full)
-            values = [
-                (dict(t.hyper)["lr"], r.final if r.final is not None and t.end == t.steps else worst)
-                for t, r in findings.tried(name, *SEARCHED)
-            ]
-            lucks[name] = statistics.search_luck(values, spread, plan.mode)
+        searched, side_by_side = findings.tried(name, *SEARCHED), _side_by_side(plan, findings, name)
+        near = sum(value <= min(side_by_side) + ALIKE * spread for value in side_by_side)
+        full = [r.final for t, r in searched if r.final is not None and t.end == t.steps]
+        if 2 * near >= len(side_by_side) or not full:
+            lucks[name] = 0.0
+            continue
+        worst = (min if plan.mode == "max" else max)(full)
+        tried = [
+            (dict(t.hyper)["lr"], r.final if r.final is not None and t.end == t.steps else worst) for t, r in searched
+        ]
+        lucks[name] = max(spread, statistics.search_luck(tried, spread, plan.mode))
     return lucks
+
+
+def _side_by_side(plan: Plan, findings: Findings, name: str) -> list[float]:
+    """The scores of the first search stage's runs where all of them ended; infinite where one diverged."""
+    first: dict[tuple, tuple[int, float]] = {}
+    for trial, run in findings.done:
+        if trial.optimizer == name and trial.phase == "search":
+            first.setdefault(trial.hyper, (trial.end, score(run, plan.mode)))
+    earliest = min((end for end, _ in first.values()), default=0)
+    return [value for end, value in first.values() if end == earliest]
 
 
 def worst_value(runs: Sequence[Run], mode: Mode) -> float:
