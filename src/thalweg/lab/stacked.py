@@ -199,7 +199,7 @@ class Stack:
         """One optimizer and one schedule for all of them."""
         optimizers: list[Any] = [training.optimizer for training in self.trainings]
         if not all(isinstance(optimizer, Optimizer) for optimizer in optimizers):
-            raise Refused("the optimizer is none of this library's")
+            raise Refused("a minimizer evaluates the loss itself")
         params = [[training.parameters[i] for i in self.active] for training in self.trainings]
         detached = [p.detach() for p in self.parameters]
         try:
