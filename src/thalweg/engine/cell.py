@@ -32,6 +32,17 @@ class Cell(NamedTuple):
         return {"p": self.p, **self.slots}
 
 
+def copied(cell: Cell) -> Cell:
+    """The cell with a parameter and slots of its own, for an engine that works in place."""
+
+    def copy(x: torch.Tensor) -> torch.Tensor:
+        return x.detach().clone(memory_format=torch.contiguous_format)
+
+    return cell._replace(
+        p=copy(cell.p), g=cell.g.contiguous(), slots={name: copy(slot) for name, slot in cell.slots.items()}
+    )
+
+
 def start(slot: SlotSpec, p: torch.Tensor, hyper: dict[str, Any], store: Store = AS_TORCH) -> torch.Tensor:
     """A slot's first value beside this parameter, in the type that the store keeps it in."""
     value = hyper[slot.start] if isinstance(slot.start, str) and slot.start != "p" else slot.start

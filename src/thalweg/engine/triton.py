@@ -28,7 +28,7 @@ import torch
 
 from thalweg import ops
 from thalweg.engine import build
-from thalweg.engine.cell import Cell, plain
+from thalweg.engine.cell import Cell, copied, plain
 from thalweg.engine.graph import Graph, Node, evaluate
 from thalweg.engine.host import host_function
 from thalweg.engine.interpreted import words
@@ -399,12 +399,6 @@ def step(
     rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]
 ) -> list[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
     """As `eager.step`: the inputs are left as they are, copies are updated."""
-
-    def copy(x: torch.Tensor) -> torch.Tensor:
-        return x.detach().clone(memory_format=torch.contiguous_format)
-
-    copies = [
-        c._replace(p=copy(c.p), g=c.g.contiguous(), slots={n: copy(s) for n, s in c.slots.items()}) for c in cells
-    ]
+    copies = [copied(cell) for cell in cells]
     update(rule, copies, hyper)
     return [(c.p, c.slots) for c in copies]
