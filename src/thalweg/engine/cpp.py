@@ -72,6 +72,16 @@ WIDEST = """\
 #endif
 """
 
+# Every element of a block adds to a sum of its own: only so are sums as fast as memory.
+ADDED = """\
+static inline double added(const double* lanes) {
+    double sum = 0;
+    #pragma omp simd reduction(+: sum)
+    for (int i = 0; i < 64; ++i) sum += lanes[i];
+    return sum;
+}
+"""
+
 CALLS = {
     "sqrt": "of::sqrt({0})",
     "abs": "of::fabs({0})",
@@ -108,7 +118,9 @@ def print_kernels(
     divides = any(
         n.op in ("div", "sqrt") and n.stage == "element" and not _divides_by_one_number(n) for n in graph.nodes
     )
-    return "\n".join([f"// {label(graph, memory)}", HEAD, *([] if divides else [WIDEST]), *functions]), layouts
+    adds = any(layout.sums or layout.by_rows for layout in layouts)
+    head = [f"// {label(graph, memory)}", HEAD, *([] if divides else [WIDEST]), *([ADDED] if adds else [])]
+    return "\n".join([*head, *functions]), layouts
 
 
 def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], real: str) -> str:
@@ -161,53 +173,70 @@ def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], r
         lines += [f"const real by_{y} = 1 / {y};" for y in divisors]
         normal = " && ".join(f"__builtin_isnormal(by_{y})" for y in divisors)
         lines.append(f"const bool normal = {normal};")
-    lines += [f"double sum{j} = 0;" for j in range(len(cuts))]
+    lines += [f"double sum{j}[64] = {{}};" for j in range(len(cuts))]
+    begin, end = "i0", "i1"
     if layout.by_rows:  # those that begin in this part; a tensor without rows goes as one, and its mean is 0
         lines += [
             f"const int64_t length = (int64_t)numbers[k * {layout.width} + {len(numbers)}];",
             "const int64_t stride = length ? length : i1 - i0;",
             "for (int64_t row = length ? (i0 + length - 1) / length * length : i0; row < i1; row += stride) {",
         ]
-        for j, node in enumerate(n for n in body if n.op in ops.ROWS):
-            lines += [f"double mean{j} = 0;", "if (length) {", _reduced([f"mean{j}"])]
-            lines += [
-                "for (int64_t i = row; i < row + stride; ++i) {",
-                *elements(node.args, "normal ? {multiplied} : {exact}"),
-            ]
-            lines += [f"mean{j} += {value(node.args[0])};", "}", "}"]
-            lines += [f"const real m{j} = length ? (real)(mean{j} / length) : (real)0;"]
-            names[node] = f"m{j}"
         begin, end = "row", "row + stride"
-    else:
-        begin, end = "i0", "i1"
-    blocks = not cuts and not layout.by_rows
-    if blocks:  # four lines of memory of each float tensor, while those of a later block are on their way
-        lines += [
-            "for (int64_t block = i0; block < i1; block += 64) {",
-            "const int64_t stop = smaller(block + 64, i1);",
-        ]
-        lines += [f"if (large) fetch(x{c} + block);" for c in range(len(columns))]
-        begin, end = "block", "stop"
+        for j, node in enumerate(n for n in body if n.op in ops.ROWS):
+            loop = [
+                *elements(node.args, "normal ? {multiplied} : {exact}"),
+                f"mean{j}[i - block] += {value(node.args[0])};",
+            ]
+            read = [where for input_node, where in layout.reads.items() if input_node in _needed(node.args)]
+            means = _blocks(begin, end, [columns.index(where) for where in read], [("", loop)])
+            lines += [f"double mean{j}[64] = {{}};", "if (length) {", *means, "}"]
+            lines += [f"const real m{j} = length ? (real)(added(mean{j}) / length) : (real)0;"]
+            names[node] = f"m{j}"
     wanted = [*(arg for cut in cuts for arg in cut.args), *(node for _, node in layout.writes)]
 
-    def walk(divided: str) -> list[str]:
-        """The loop over elements."""
-        loop = [_reduced([f"sum{j}" for j in range(len(cuts))])] if cuts else []
-        loop += [f"for (int64_t i = {begin}; i < {end}; ++i) {{", *elements(wanted, divided)]
+    def each(divided: str) -> list[str]:
+        """What is done with an element."""
+        loop = elements(wanted, divided)
         for where, node in layout.writes:
             loop += _keep(layout, where, value(node))
         for j, cut in enumerate(cuts):
             x = value(cut.args[0])
-            loop.append(f"sum{j} += {f'(double){x} * {x}' if cut.op == 'norm' else f'(double){x}'};")
-        return [*loop, "}"]
+            loop.append(f"sum{j}[i - block] += {f'(double){x} * {x}' if cut.op == 'norm' else f'(double){x}'};")
+        return loop
 
-    if divisors:  # a loop for each case: with the question inside, compilers give up their vectors
-        lines += ["if (normal) {", *walk("{multiplied}"), "} else {", *walk("{exact}"), "}"]
-    else:
-        lines += walk("{exact}")
-    lines += ["}"] if layout.by_rows or blocks else []
-    lines += [f"sums[k * {len(cuts)} + {j}] += sum{j};" for j in range(len(cuts))]
+    # With the question inside of the loop, compilers give up their vectors.
+    ways = [("normal", each("{multiplied}")), ("", each("{exact}"))] if divisors else [("", each("{exact}"))]
+    lines += _blocks(begin, end, range(len(columns)), ways, 1 if layout.by_rows or layout.writes else 4)
+    lines += ["}"] if layout.by_rows else []
+    lines += [f"sums[k * {len(cuts)} + {j}] += added(sum{j});" for j in range(len(cuts))]
     return _indented([*lines, "}", "}"])
+
+
+def _blocks(
+    begin: str, end: str, columns: Iterable[int], ways: list[tuple[str, list[str]]], streams: int = 1
+) -> list[str]:
+    """The loop over elements, in blocks of four lines of memory of each float tensor.
+
+    Args:
+        begin, end, columns: the elements, and the tensors whose later blocks are to be on their way.
+        ways: what is done with an element under a condition; the last one has none.
+        streams: in how many places at once. One alone that is only read waits for memory most of the time.
+    """
+    if streams == 1:
+        lines = [f"for (int64_t block = {begin}; block < {end}; block += 64) {{"]
+    else:
+        lines = [
+            f"const int64_t stream = ({end} - {begin}) / {64 * streams} * 64;",
+            f"for (int64_t turn = 0; turn < {end} - {begin}; turn += 64) {{",
+            f"const int64_t there = turn / 64 % {streams} * stream + turn / {64 * streams} * 64;",
+            f"const int64_t block = {begin} + (turn < {streams} * stream ? there : turn);",
+        ]
+    lines += [f"const int64_t stop = smaller(block + 64, {end});"]
+    lines += [f"if (large) fetch(x{c} + block);" for c in columns]
+    loop = "for (int64_t i = block; i < stop; ++i) {"
+    for condition, body in ways[:-1]:
+        lines += [f"if ({condition}) {{", loop, *body, "}", "} else {"]
+    return [*lines, loop, *ways[-1][1], "}", *["}"] * (len(ways) - 1), "}"]
 
 
 def _needed(wanted: Iterable[Node]) -> set[Node]:
@@ -220,11 +249,6 @@ def _needed(wanted: Iterable[Node]) -> set[Node]:
             found.add(node)
             waiting += node.args
     return found
-
-
-def _reduced(sums: list[str]) -> str:
-    """Let the compiler add up in several lanes: only so does a sum run at the speed of memory."""
-    return f"#pragma omp simd reduction(+: {', '.join(sums)})"
 
 
 def _indented(lines: list[str]) -> str:
