@@ -1,8 +1,9 @@
 """How a few operations run for all members at once, where `torch.func.vmap` is slow or cannot know.
 
 vmap turns convolutions with a kernel per member into one grouped convolution, which is slow on a CPU; here they
-are one matrix product per member. And vmap draws dropout for all members from one stream, while every run has a
-stream of its own: here each member draws from its own, the numbers that its own run would draw.
+are one matrix product per member. So are linear layers, laid out so that no gradient has to be copied. And vmap
+draws dropout for all members from one stream, while every run has a stream of its own: here each member draws from
+its own, the numbers that its own run would draw.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ class Batching(TorchFunctionMode):
 
     Args:
         streams: each member's random stream, for dropout.
-        convolutions: whether they are products here. They round otherwise than torch's own, which a maximum over
-            nearly equal values may tell.
+        products: whether linear layers and convolutions are one matrix product per member here. They round otherwise
+            than torch's own, which a maximum over nearly equal values may tell.
     """
 
-    def __init__(self, streams: Sequence[torch.Generator] = (), convolutions: bool = True):
+    def __init__(self, streams: Sequence[torch.Generator] = (), products: bool = True):
         super().__init__()
-        self.streams, self.convolutions = streams, convolutions
+        self.streams, self.products = streams, products
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called by torch for every function of its own."""
@@ -73,12 +74,36 @@ def _cross_entropy(batching: Batching, input: Tensor, target: Tensor, *others: A
         return _functorch._add_batch_dim(means, 0, level)
 
 
+def _linear(batching: Batching, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:
+    """x (batch, in), w (out, in): with the batch last, weights and their gradients lie as the optimizer reads them."""
+    if not batching.products or input.ndim != 2 or not _is_stacked(weight):
+        return None
+    shared = not _functorch.is_batchedtensor(input)
+    if not (shared or _is_stacked(input)) or not (bias is None or _is_stacked(bias)):
+        return None
+    level = _functorch.maybe_get_level(weight)
+    with temporarily_pop_interpreter_stack():
+        w = _members(weight)
+        x = input.mT.unsqueeze(0) if shared else _members(input).mT
+        y = _products(w, x, None if bias is None else _members(bias))
+        return _functorch._add_batch_dim(y.mT, 0, level)
+
+
+def _products(w: Tensor, x: Tensor, b: Tensor | None) -> Tensor:
+    """w (K, out, n) times x (K or 1, n, m), plus b (K, out): (K, out, m)."""
+    if len(x) == 1:  # what all members see is read once, for the weights of all
+        rows, seen = w.flatten(0, 1), x[0]
+        y = rows @ seen if b is None else torch.addmm(b.reshape(-1, 1), rows, seen)
+        return y.view(*w.shape[:2], -1)
+    return w @ x if b is None else torch.baddbmm(b.unsqueeze(2), w, x)
+
+
 def _convolution(dimensions: int) -> Callable[..., Tensor | None]:
     def convolution(
         batching: Batching, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1,
         padding: Any = 0, dilation: Any = 1, groups: int = 1,
     ) -> Tensor | None:  # fmt: skip
-        plain = batching.convolutions and groups == 1 and not isinstance(padding, str)
+        plain = batching.products and groups == 1 and not isinstance(padding, str)
         plain = plain and input.ndim == dimensions + 2
         if not plain or not _is_stacked(weight) or (bias is not None and not _is_stacked(bias)):
             return None
@@ -105,12 +130,7 @@ def _convolved(x: Tensor, w: Tensor, b: Tensor | None, windows: _Windows) -> Ten
     members, out = w.shape[:2]
     seen = _Seen.apply(x.movedim(1, -1), windows)  # (K or 1, channels, window, places, batch)
     places = seen.shape[-len(windows.size) - 1 :]
-    if len(seen) == 1:  # what all members see is read once, for the kernels of all
-        rows, seen = w.reshape(members * out, -1), seen.reshape(w[0, 0].numel(), -1)
-        y = rows @ seen if b is None else torch.addmm(b.reshape(-1, 1), rows, seen)
-    else:
-        rows, seen = w.reshape(members, out, -1), seen.reshape(members, w[0, 0].numel(), -1)
-        y = rows @ seen if b is None else torch.baddbmm(b.unsqueeze(2), rows, seen)
+    y = _products(w.flatten(2), seen.reshape(len(seen), w[0, 0].numel(), -1), b)
     return y.view(members, out, *places).movedim(-1, 1)
 
 
@@ -194,6 +214,7 @@ PLAIN = {  # cross_entropy's defaults
 RULES: dict[Any, Callable[..., Tensor | None]] = {
     functional.cross_entropy: _cross_entropy,
     functional.dropout: _dropout,
+    functional.linear: _linear,
     functional.conv1d: _convolution(1),
     functional.conv2d: _convolution(2),
     functional.conv3d: _convolution(3),

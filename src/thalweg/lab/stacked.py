@@ -83,12 +83,12 @@ class Stack:
             if self.step == 0:
                 training.first_own = training.own
         plain = self._plain_pass()
-        self.convolutions = True
+        self.products = True
         self._gather(plain)
         try:
             self._compare(plain)
         except Refused:
-            self.convolutions = False
+            self.products = False
             self._stack()
             self._compare(plain)
         self._join()
@@ -167,7 +167,7 @@ class Stack:
         numbers = {id(p): i for i, p in enumerate(self.trainings[0].parameters)}
         order = {numbers[id(first[name])]: name for name in self.names if name in first and id(first[name]) in numbers}
         self.parameters = [self.stacked[order[i]] for i in self.active]
-        batching = Batching(self.streams, self.convolutions)
+        batching = Batching(self.streams, self.products)
         self.vectorised = Vectorised(self.task.loss, self.template, self.stacked, batching)
 
     def _compare(self, plain: list[tuple[float, list[Tensor | None], dict[str, Tensor]]]) -> None:
