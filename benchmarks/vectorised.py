@@ -117,9 +117,7 @@ def together(of: Task) -> Callable[[], None]:
 
     def step() -> None:
         _, gradients = stack.losses_and_gradients()
-        stack.together.step(gradients)
-        stack.groups.step()
-        stack.scheduler.step()
+        stack.update(gradients)
 
     return step
 

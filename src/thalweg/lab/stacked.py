@@ -208,8 +208,8 @@ class Stack:
             raise Refused(str(error)) from error
         self.groups = _Groups([optimizer.param_groups[0] for optimizer in optimizers])
         self.scheduler = self.schedule(self.groups, self.trainings[0].steps)
+        self.groups.step()  # a schedule warns if it has not seen one
         for _ in range(self.step):
-            self.groups.step()
             self.scheduler.step()
 
     # ---- going on
@@ -219,6 +219,11 @@ class Stack:
         losses = self.vectorised(self.merged, self.shared)
         # Members do not meet, so the gradient of the sum is every member's own.
         return losses.tolist(), list(torch.autograd.grad(losses.sum(), self.parameters))
+
+    def update(self, gradients: list[Tensor]) -> None:
+        """Step every member's optimizer and schedule."""
+        self.together.step(gradients)
+        self.scheduler.step()
 
     def advance(self, until: int) -> None:
         """Train to a step; then every member has what is its own, and may go on alone."""
@@ -230,9 +235,7 @@ class Stack:
             for training, loss in zip(self.trainings, losses, strict=True):
                 if training in going:
                     training.goes_on(loss)
-            self.together.step(gradients)
-            self.groups.step()
-            self.scheduler.step()
+            self.update(gradients)
             self.step += 1
             for training in going:
                 if training.why is None:

@@ -145,9 +145,7 @@ def _loop(training: Training) -> tuple[float, float]:
 def _together(stack: Stack) -> float:
     def step() -> None:
         _, gradients = stack.losses_and_gradients()
-        stack.together.step(gradients)
-        stack.groups.step()
-        stack.scheduler.step()
+        stack.update(gradients)
 
     return _seconds(step)
 
