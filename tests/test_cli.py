@@ -173,15 +173,25 @@ def test_resume_report_runs_and_export(thalweg_):
 
 
 def test_tune_searches_more_of_one_optimizer(thalweg_):
-    done = thalweg_("tune", TOY, "--budget", "quick", "--steps", "3", "--jobs", "1", "--out", "mine", "--quiet")
+    asked = ["--budget", "quick", "--steps", "3", "--jobs", "1", "--stack", "off", "--timeout", "60", "--no-model"]
+    done = thalweg_("tune", TOY, *asked, "--out", "mine", "--quiet")
     assert done.exit_code == 0, done.output
     data = json.loads(Path("mine/result.json").read_text())
     assert list(data["optimizers"]) == ["adamw"]
     assert data["verdict"].startswith("Tuned: adamw (mse ")
     assert sum(known["opened"] for known in data["spaces"]["adamw"].values()) == 3
     assert data["winner"]["optimizer"] == "adamw"
+    assert data["together"]["why"] == "it was not asked for"
     assert thalweg_("resume", "mine", "--quiet").exit_code == 0
     assert json.loads(Path("mine/result.json").read_text())["verdict"] == data["verdict"]
+
+
+def test_what_is_no_cluster_is_one_sentence_for_every_command(thalweg_):
+    assert thalweg_("compare", TOY, *QUICK, "--out", "mine", "--quiet").exit_code == 0
+    for command in (["compare", TOY], ["tune", TOY], ["resume", "mine"]):
+        done = thalweg_(*command, "--cluster", "nowhere")
+        assert done.exit_code == 2
+        assert done.stderr.startswith("thalweg: cluster is 'nowhere'; it must be 'off', 'local', 'auto' or 'ray://")
 
 
 def environment(**more):

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 # Where pip's name of a package is not the name one imports.
-PACKAGES = {"sklearn": "scikit-learn"}
+PACKAGES = {"sklearn": "scikit-learn", "grpc": "grpcio"}
 
 
 class MissingExtra(ImportError):

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from thalweg.cli import options
 from thalweg.cli.console import wide_console
 from thalweg.cli.mistakes import USER_MISTAKE, explained
-from thalweg.cli.running import AsJson, Quiet, performed
+from thalweg.cli.running import performed
 
 Out = Annotated[Path, typer.Argument(help="The folder of a comparison (--out).", metavar="DIR")]
 
@@ -18,8 +19,11 @@ Out = Annotated[Path, typer.Argument(help="The folder of a comparison (--out).",
 def resume(
     out: Out,
     jobs: Annotated[int | None, typer.Option(help="Processes.  [default: as before]")] = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    cluster: Annotated[
+        str | None, typer.Option(help="Where the runs are made.  [default: as before]", metavar=options.WHERE)
+    ] = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Go on with a comparison: after Ctrl-C, a crash, a reboot.
 
@@ -28,7 +32,7 @@ def resume(
     from thalweg.lab.folder import prepared_again
 
     with explained():
-        comparison = prepared_again(out, jobs=jobs)
+        comparison = prepared_again(out, jobs=jobs, cluster=cluster)
     performed(comparison, out, quiet=quiet, as_json=as_json)
 
 

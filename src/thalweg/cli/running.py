@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -12,15 +12,13 @@ from rich.console import Console
 from thalweg.cli.mistakes import INTERRUPTED, THEIR_CODE_RAISED, USER_MISTAKE
 from thalweg.cli.outcome import show
 
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing until the end.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Log to stdout, one JSON object a line; the last is the verdict.")]
-
 
 def performed(
     comparison: Any, folder: Path, *, fresh: bool = False, quiet: bool = False, as_json: bool = False
 ) -> None:
     """Run it in its folder, show how it goes and what came out, and exit as a command should."""
     from thalweg.lab.budget import BudgetError
+    from thalweg.lab.cluster import ClusterError
     from thalweg.lab.faults import RunError
     from thalweg.lab.progress import log
     from thalweg.lab.store import StoreError
@@ -28,7 +26,7 @@ def performed(
     try:
         with _progress(quiet, as_json) as progress:
             result = comparison.run_in(folder, progress, fresh=fresh)
-    except (StoreError, BudgetError) as error:
+    except (StoreError, BudgetError, ClusterError) as error:
         typer.echo(f"thalweg: {error}", err=True)
         raise typer.Exit(USER_MISTAKE) from None
     except RunError as error:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from thalweg.lab.winner import pickled
+from thalweg.lab.pickles import pickled
 
 PLAIN = str | int | float | bool | None
 

@@ -6,7 +6,7 @@ import importlib.util
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Literal
 from thalweg import schedule as schedules
 from thalweg.extras import require
 from thalweg.lab import budget as budgets
+from thalweg.lab import cluster as clusters
 from thalweg.lab import fingerprint, ranges
 from thalweg.lab.arguments import recorded
 from thalweg.lab.budget import Amount, Budget
@@ -60,6 +61,7 @@ def compare(
     equal: Literal["steps", "seconds"] = "steps",
     spaces: str | Path | None = None,
     model: bool | None = None,
+    cluster: str = "off",
     out: str | Path | None = None,
     fresh: bool = False,
     progress: Progress | None = None,
@@ -101,6 +103,8 @@ def compare(
             costs twice as much gets half the steps.
         spaces: a TOML file of search ranges that change those on the cards (thalweg.lab.ranges). Default: none.
         model: whether Optuna's TPE places the last third of 25 or more points. Default: if Optuna is installed.
+        cluster: a Ray cluster whose workers make the runs: "ray://HOST:PORT", "auto" (the one that this machine
+            belongs to), "local" (one that is started here), "off" (default). `jobs` is then the number of workers.
         out: folder for every run, and in the end for the report. Default: nothing is written.
         fresh: forget the runs that are in `out`. Default False.
         progress: called with every event (thalweg.lab.events). Default: nobody is told.
@@ -118,7 +122,7 @@ def compare(
     comparison = prepared(
         task, optimizers, budget=budget, points=points, steps=steps, seed=seed, jobs=jobs, rules=rules,
         schedule=schedule, margin=margin, timeout=timeout, stack=stack, prune=prune, equal=equal, spaces=spaces,
-        model=model,
+        model=model, cluster=cluster,
     )  # fmt: skip
     return comparison.run(progress) if out is None else comparison.run_in(out, progress, fresh=fresh)
 
@@ -142,6 +146,7 @@ def prepared(
     equal: Literal["steps", "seconds"] = "steps",
     spaces: str | Path | None = None,
     model: bool | None = None,
+    cluster: str = "off",
 ) -> Comparison:
     """Look at the arguments of `compare` and try the task once: every mistake is found here, unspent.
 
@@ -161,7 +166,7 @@ def prepared(
         require("optuna")
     chosen_budget = replace(chosen_budget, rungs=chosen_budget.rungs if prune else 0, model=model)
     schedules.find(schedule)
-    workers: int = require("loky").cpu_count() if jobs is None else _whole("jobs", jobs, 1)
+    workers = jobs if jobs is None else _whole("jobs", jobs, 1)
     if margin is not None and not (isinstance(margin, int | float) and 0 <= margin < math.inf):
         raise ValueError(f"margin is {margin!r}; it must be a number of the metric's units, at least 0.")
     if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
@@ -183,9 +188,11 @@ def prepared(
     for minimizer in (c.name for c in competitors if c.minimizes):
         check_exact(loaded, minimizer)
     plan = Plan(searched, chosen_budget, loaded.mode, horizon, seed, schedule, margin)
+    count = (workers or require("loky").cpu_count()) if cluster == clusters.OFF else clusters.check(cluster, workers)
     return Comparison(
-        loaded, spec, tuple(competitors), plan, workers, jobs != 1, timeout, arguments, stack, amount, equal, version
-    )
+        loaded, spec, tuple(competitors), plan, count, jobs != 1, timeout, arguments, stack, amount, equal, version,
+        cluster,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -205,6 +212,7 @@ class Comparison:
         amount: the budget, if it was given as time or steps: the plan's is chosen when a step has been timed.
         equal: what every run takes the same of.
         version: of the search ranges.
+        cluster: where the runs are made, or "off".
     """
 
     task: Task
@@ -219,6 +227,7 @@ class Comparison:
     amount: Amount | None = None
     equal: Literal["steps", "seconds"] = "steps"
     version: str = ranges.VERSION
+    cluster: str = clusters.OFF
 
     def run_in(self, folder: str | Path, progress: Progress | None = None, *, fresh: bool = False) -> Result:
         """Run with every run kept in a folder, or taken from there if it is known, and save the result there."""
@@ -240,13 +249,12 @@ class Comparison:
         try:
             costs = _costs(self.task, self.competitors, plan, decided)
             way = Way(**decided("together or one after the other", self._way)) if self.stack == "auto" else way
-            plan = settled(plan, costs, self.amount, self.equal, self.jobs)
+            shared_by = decided("processes that share the time", lambda: self.jobs)
+            plan = settled(plan, costs, self.amount, self.equal, shared_by)
             report(_estimate(plan, self.task, costs, self.jobs))
             with TemporaryDirectory(prefix="thalweg-") if store is None else nullcontext(store.states()) as folder:
                 states = States(Path(folder))
-                trainer: Any = Work(Trainer(self.task, self.competitors, states))
-                limit = limited(_limits(plan, costs, self.timeout))
-                with processes(trainer, self.jobs, limit) if self.isolated else solo(trainer) as perform:
+                with self._place(states, limited(_limits(plan, costs, self.timeout))) as perform:
                     stacking = Stacking(perform, way, findings.notes.append)
                     perform = retried(stacking)
                     perform = remembered(perform, store) if store else perform
@@ -260,6 +268,13 @@ class Comparison:
             equal=self.equal, ranges=self.version,
         )  # fmt: skip
         return Result(data, self.task, {c.name: c for c in self.competitors})
+
+    def _place(self, states: States, limit: Callable[[Any], float]) -> AbstractContextManager[Perform]:
+        """Who makes the runs."""
+        work: Any = Work(Trainer(self.task, self.competitors, states))
+        if self.cluster != clusters.OFF:
+            return clusters.workers(work, self.cluster, self.jobs, states, limit)
+        return processes(work, self.jobs, limit) if self.isolated else solo(work)
 
     def _way(self) -> dict[str, Any]:
         """Whether trials are trained together: tried with the first candidate that is no minimizer."""

@@ -6,7 +6,8 @@ everything fails alike, the comparison stops: that is the task's mistake, and no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from thalweg.lab.events import Event, Finished, Perform, Progress
 from thalweg.lab.plan import Done, Trial
@@ -28,18 +29,27 @@ def failed(error: str, details: str, seconds: float = 0.0) -> Run:
     return Run(None, (), seconds, 0, error=error, details=details)
 
 
-def retried(perform: Perform) -> Perform:
-    """The same, with every run that failed made once more before anybody is told."""
+def hung(details: str, seconds: float) -> Run:
+    """The run of a trial that was stopped because it took too long."""
+    return failed(f"Hung: still running after {seconds:.0f} s, and was stopped", details, seconds)
+
+
+def retried(perform: Perform, which: Callable[[Any], bool] = lambda run: run.failed, times: int = 1) -> Perform:
+    """The same, with every run that failed made once more before anybody is told.
+
+    Which of those that came back are made again, and how many times at most, may be said otherwise.
+    """
 
     def again(trials: Sequence[Trial], report: Progress) -> list[Run]:
         def tell(event: Event) -> None:
-            if not (isinstance(event, Finished) and event.run.failed):
+            if not (isinstance(event, Finished) and which(event.run)):
                 report(event)
 
-        runs = dict(zip(trials, perform(trials, tell), strict=True))
-        lost = [trial for trial, run in runs.items() if run.failed]
-        if lost:
-            runs.update(zip(lost, perform(lost, report), strict=True))
+        runs, left = {}, list(trials)
+        for told in [*[tell] * times, report]:
+            if left:
+                runs.update(zip(left, perform(left, told), strict=True))
+            left = [trial for trial in left if which(runs[trial])]
         return [runs[trial] for trial in trials]
 
     return again

@@ -16,7 +16,9 @@ from thalweg.lab.result import Result
 from thalweg.lab.store import StoreError, reading
 
 
-def resume(out: str | Path, *, jobs: int | None = None, progress: Progress | None = None) -> Result:
+def resume(
+    out: str | Path, *, jobs: int | None = None, cluster: str | None = None, progress: Progress | None = None
+) -> Result:
     """Go on with the comparison in a folder: after Ctrl-C, a crash, a reboot.
 
     Runs that are known are not repeated, and what was measured to decide is read, not measured again: the
@@ -25,6 +27,7 @@ def resume(out: str | Path, *, jobs: int | None = None, progress: Progress | Non
     Args:
         out: the folder that `compare(..., out=...)` was given.
         jobs: processes. Default: as many as the comparison was given.
+        cluster: where the runs are made, as for `compare`. Default: where the comparison was made so far.
         progress: called with every event (thalweg.lab.events). Default: nobody is told.
 
     Raises:
@@ -34,7 +37,7 @@ def resume(out: str | Path, *, jobs: int | None = None, progress: Progress | Non
         >>> from thalweg.lab import resume  # doctest: +SKIP
         >>> resume("out/").verdict          # doctest: +SKIP
     """
-    return prepared_again(out, jobs=jobs).run_in(out, progress)
+    return prepared_again(out, jobs=jobs, cluster=cluster).run_in(out, progress)
 
 
 def prepared_again(out: str | Path, **others: Any) -> Comparison:

@@ -24,7 +24,7 @@ from thalweg.extras import require
 from thalweg.lab import worker
 from thalweg.lab.candidates import Candidate
 from thalweg.lab.events import Finished, Perform, Progress, Started
-from thalweg.lab.faults import failed
+from thalweg.lab.faults import failed, hung
 from thalweg.lab.plan import Trial
 from thalweg.lab.states import States
 from thalweg.lab.task import Task, TaskError
@@ -136,20 +136,20 @@ def processes(trainer: Trainer, jobs: int, limit: Callable[[Trial], float] | Non
     with TemporaryDirectory(prefix="thalweg-", ignore_cleanup_errors=True) as folder:
         slots = [_Slot(payload, Path(folder) / f"{i}.log", None if free is None else free // jobs) for i in range(jobs)]
         try:
-            yield lambda trials, report: _performed(slots, trials, report, limit)
+            yield lambda trials, report: shared(slots, trials, report, limit)
         finally:
             for slot in slots:
                 slot.end()
 
 
-def sent(trainer: Trainer) -> bytes:
-    """The trainer for another process.
+def sent(trainer: Any, pickled: Callable[[Any], bytes] | None = None) -> bytes:
+    """The trainer for another process, pickled as said, by cloudpickle without a word.
 
     Raises:
         TaskError: the task holds something that cannot be sent.
     """
     try:
-        return require("cloudpickle").dumps(trainer)
+        return (pickled or require("cloudpickle").dumps)(trainer)
     except Exception as error:
         raise TaskError(
             f"task {trainer.task.name!r} cannot be sent to other processes ({type(error).__name__}: {error}); "
@@ -157,28 +157,31 @@ def sent(trainer: Trainer) -> bytes:
         ) from error
 
 
-def _performed(
-    slots: Sequence[_Slot], trials: Sequence[Trial], report: Progress, limit: Callable[[Trial], float] | None
+def shared(
+    slots: Sequence[Any], trials: Sequence[Trial], report: Progress, limit: Callable[[Trial], float] | None
 ) -> list[Run]:
+    """The runs of trials by slots, each of which gets the next one as soon as its process is ready for it."""
     runs: dict[int, Run] = {}
-    waiting, free = deque(enumerate(trials)), list(slots)
-    busy: dict[Future, tuple[int, _Slot, float]] = {}
-    for slot in free[-len(trials) :]:
-        slot.open()
+    waiting = deque(enumerate(trials))
+    opening: dict[Future, Any] = {slot.open(): slot for slot in slots[: len(trials)]}
+    busy: dict[Future, tuple[int, Any, float]] = {}
     while waiting or busy:
-        while waiting and free:  # no more than can run, so that `Started` is true
-            number, trial = waiting.popleft()
-            slot = free.pop()
-            future = slot.submit(trial)
-            busy[future] = number, slot, time.monotonic() + (limit(trial) if limit else float("inf"))
-            report(Started(trial))
-        soonest = min(late for _, _, late in busy.values()) - time.monotonic()
-        ended = wait(busy, min(max(soonest, 0.0), 3600.0), FIRST_COMPLETED).done
+        soonest = min((late for _, _, late in busy.values()), default=float("inf")) - time.monotonic()
+        watched = [*busy, *(opening if waiting else ())]
+        ended = wait(watched, min(max(soonest, 0.0), 3600.0), FIRST_COMPLETED).done
+        for future in opening.keys() & ended:
+            slot = opening.pop(future)
+            if waiting:  # no more than can run, so that `Started` is true
+                number, trial = waiting.popleft()
+                late = time.monotonic() + (limit(trial) if limit else float("inf"))
+                busy[slot.begin(trial)] = number, slot, late
+                report(Started(trial))
         now = time.monotonic()
-        for future in ended or [future for future, (_, _, late) in busy.items() if late <= now]:
+        for future in [future for future, (_, _, late) in busy.items() if future in ended or late <= now]:
             number, slot, _ = busy.pop(future)
             runs[number] = slot.run(future)
-            free.append(slot)
+            if waiting:
+                opening[slot.open()] = slot
             report(Finished(trials[number], runs[number]))
     return [runs[number] for number in range(len(trials))]
 
@@ -192,8 +195,8 @@ class _Slot:
         self._process: Any = None
         self._begun = 0.0
 
-    def open(self) -> None:
-        """Start the process, if there is none, without waiting for it."""
+    def open(self) -> Future:
+        """Start the process, if there is none; what has come when it is ready."""
         if self._executor is None:
             self._executor = require("loky").ProcessPoolExecutor(
                 1,
@@ -202,11 +205,10 @@ class _Slot:
                 env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
             self._process = self._executor.submit(worker.ready)
+        return self._process
 
-    def submit(self, trial: Trial) -> Future:
-        """Begin a run, once the process is ready."""
-        self.open()
-        wait([self._process])
+    def begin(self, trial: Trial) -> Future:
+        """Begin a run; the process is ready."""
         self._begun = time.monotonic()
         return self._executor.submit(worker.work, trial)
 
@@ -216,7 +218,7 @@ class _Slot:
         if not future.done():
             said = worker.last_words(self._log, self._process.result())
             self.end()
-            return failed(f"Hung: still running after {seconds:.0f} s, and was stopped", said, seconds)
+            return hung(said, seconds)
         try:
             came = future.result()
         except Exception as error:  # not the task's: those come back as text
@@ -225,10 +227,7 @@ class _Slot:
             return failed(f"Died: {_how(error, self._memory)}", said, seconds)
         if not isinstance(came, tuple):
             return came
-        sentence, details = came
-        if said := worker.last_words(self._log):
-            details = f"{details}\nIt had printed:\n{said}"
-        return failed(sentence, details, seconds)
+        return failed(*came, seconds)
 
     def end(self) -> None:
         """End the process, busy or not; the next run gets a new one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +49,18 @@ class States:
         for path in self.folder.glob("*.state"):
             if path not in wanted:
                 path.unlink(missing_ok=True)
+
+    def packed(self, trials: Iterable[Trial], most: int) -> dict[str, bytes]:
+        """The states of trials for another machine; none at all if they are more than so many bytes."""
+        paths = [path for trial in trials if (path := self._path(trial)).is_file()]
+        if sum(path.stat().st_size for path in paths) > most:
+            return {}
+        return {path.name: path.read_bytes() for path in paths}
+
+    def unpack(self, states: Mapping[str, bytes]) -> None:
+        """Keep what another machine has packed."""
+        for name, state in states.items():
+            write(self.folder / name, state)
 
     def _path(self, trial: Trial) -> Path:
         whole = (trial.optimizer, trial.hyper, trial.seed, trial.steps, trial.data, trial.schedule)

@@ -35,7 +35,8 @@ def tune(
         out: folder for every run, and in the end for the report. Default: nothing is written.
         fresh: forget the runs that are in `out`. Default False.
         progress: called with every event. Default: nobody is told.
-        others: points, steps, seed, jobs, schedule, margin, timeout, as for `compare`.
+        others: points, steps, seed, jobs, cluster, schedule, margin, timeout, stack, prune, spaces, model, as for
+            `compare`.
 
     Raises:
         What `compare` raises.

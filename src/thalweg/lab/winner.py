@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from thalweg.extras import require
 from thalweg.lab.candidates import Candidate
-from thalweg.lab.fingerprint import is_users
+from thalweg.lab.pickles import pickled
 from thalweg.lab.task import Task
 
 TASK_PICKLE, RULE_PICKLE = "task.pkl", "rule.pkl"
@@ -63,23 +61,6 @@ def needed_pickles(data: Mapping[str, Any], task: Task, candidate: Candidate) ->
     if not isinstance(candidate.origin, str | Path):
         files[RULE_PICKLE] = pickled(candidate.origin, candidate.origin)
     return files
-
-
-def pickled(content: Any, *functions: Any) -> bytes:
-    """Pickled with the code of these functions' modules, since winner.py may run where they cannot be imported.
-
-    Modules of installed packages are left as references.
-    """
-    cloudpickle = require("cloudpickle")
-    names = {getattr(f, "__module__", None) for f in functions}
-    modules = [m for name in names if name and (m := sys.modules.get(name)) and is_users(m)]
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        return cloudpickle.dumps(content)
-    finally:
-        for module in modules:
-            cloudpickle.unregister_pickle_by_value(module)
 
 
 def _made(name: str, candidate: Candidate, folder: Path, imports: list[str]) -> str:

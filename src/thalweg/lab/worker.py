@@ -28,7 +28,7 @@ TICK = 0.5  # seconds between two looks at parent and output
 
 _payload: bytes = b""
 _trainer: Any = None
-_log = -1
+_log, _path = -1, Path()
 
 
 class PrintedTooMuch(RuntimeError):
@@ -43,10 +43,11 @@ def begin(payload: bytes, log: str, memory: int | None) -> None:
         log: path of the file that it prints to.
         memory: bytes that it may take for data, or None for no limit.
     """
-    global _payload, _log
+    global _payload, _log, _path
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     torch.set_num_threads(1)
     _payload = payload
+    _path = Path(log)
     _log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for standard in (1, 2):
         os.dup2(_log, standard)
@@ -80,7 +81,10 @@ def work(trial: Any) -> Any:
     try:
         return _load()(trial)
     except Exception as error:
-        return f"{type(error).__name__}: {error}", traceback.format_exc()
+        sentence, details = f"{type(error).__name__}: {error}", traceback.format_exc()
+    if said := last_words(_path):
+        details = f"{details}\nIt had printed:\n{said}"
+    return sentence, details
 
 
 class _Bounded(io.TextIOBase):
