@@ -158,9 +158,9 @@ def test_an_address_where_nothing_answers_is_one_sentence_soon(monkeypatch):
 def test_without_grpc_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setitem(sys.modules, "grpc", None)
-    with socket.create_server(("127.0.0.1", 0)) as anything:
-        with pytest.raises(MissingExtra, match=r"grpcio is not installed: pip install 'thalweg\[cluster\]'"):
-            cluster.check(f"ray://127.0.0.1:{anything.getsockname()[1]}", 2)
+    sentence = r"grpcio is not installed: pip install 'thalweg\[cluster\]'"
+    with socket.create_server(("127.0.0.1", 0)) as anything, pytest.raises(MissingExtra, match=sentence):
+        cluster.check(f"ray://127.0.0.1:{anything.getsockname()[1]}", 2)
 
 
 @pytest.mark.parametrize("name", ["locl", "ray://head", "head:10001", "ray://:10001", ""])

@@ -279,13 +279,13 @@ class _Slot:
 
     def begin(self, work: Any) -> Future:
         """Begin a run."""
-        self._begun, self._place = time.monotonic(), None
-        if self._ready.exception() is None:
-            self._place = self._ready.result()
-            _check_same(self._place)
-        self._work = work
-        if self._place is None:  # it has died on the way; `run` will say so
+        self._begun = time.monotonic()
+        if self._ready.exception() is not None:  # it has died on the way; `run` will say so
             return self._ready
+        place: Place = self._ready.result()
+        self._place = place
+        _check_same(place)
+        self._work = work
         return self._actor.work.remote(work, self._states.packed(_trials(work), CARRIED)).future()
 
     def run(self, future: Future) -> Any:
@@ -303,7 +303,8 @@ class _Slot:
             sentence = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             return failed(f"{LOST}its worker has died, {1 + AGAIN} times in a row; {sentence}", said, seconds)
         if not isinstance(came, Returned):
-            return failed(*came, seconds)
+            sentence, details = came
+            return failed(sentence, details, seconds)
         for trial in _trials(work):
             self._states.drop(trial)
         self._states.unpack(came.states)

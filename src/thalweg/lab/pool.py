@@ -227,7 +227,8 @@ class _Slot:
             return failed(f"Died: {_how(error, self._memory)}", said, seconds)
         if not isinstance(came, tuple):
             return came
-        return failed(*came, seconds)
+        sentence, details = came
+        return failed(sentence, details, seconds)
 
     def end(self) -> None:
         """End the process, busy or not; the next run gets a new one."""
