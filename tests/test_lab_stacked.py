@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from thalweg import schedule
+from thalweg.lab import batching
 from thalweg.lab.candidates import Candidate
 from thalweg.lab.stacked import train_together
 from thalweg.lab.task import Task
@@ -122,6 +123,13 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_every_member_is_its_own_run(name, seeds):
     same(*both_ways(task(MODELS[name]), seeds=seeds))
+
+
+def test_a_torch_without_the_private_door_has_vmap_alone(monkeypatch):
+    monkeypatch.setattr(batching, "_functorch", None)
+    same(*both_ways(task(MODELS["mlp"])))
+    with pytest.raises(Refused, match="random"):
+        both_ways(task(MODELS["dropout"]))
 
 
 @pytest.mark.parametrize(

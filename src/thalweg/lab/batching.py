@@ -14,10 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]  # vmap's level has no public door
-from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
+from torch._functorch import pyfunctorch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+# vmap's level has no public door. In a torch that has not this one, vmap alone serves.
+_functorch: Any = getattr(torch._C, "_functorch", None)
+temporarily_pop_interpreter_stack: Any = getattr(pyfunctorch, "temporarily_pop_interpreter_stack", None)
 
 
 class Batching(TorchFunctionMode):
@@ -36,7 +39,7 @@ class Batching(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called by torch for every function of its own."""
         rule = RULES.get(function)
-        if rule is not None and _functorch.maybe_current_level() == 1:
+        if rule is not None and _functorch is not None and _functorch.maybe_current_level() == 1:
             answer = rule(self, *args, **(kwargs or {}))
             if answer is not None:
                 return answer
