@@ -1,7 +1,6 @@
 """The C++ engine where the contract does not reach: shapes, threads, odd numbers, cuts, the compiler's cache."""
 
 import ctypes
-import math
 import os
 import subprocess
 import sys
@@ -10,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine_cases import WITH_CUTS, cells, clipped, odd_gradients_behave_as_in_eager, same, shapes_for, walk
 from thalweg import rules
-from thalweg.engine import build, cpu, eager
-from thalweg.engine.cell import Cell, start
+from thalweg.engine import build, cpu, eager, foreach
+from thalweg.engine.cell import Cell
 from thalweg.engine.host import host_function, host_inputs
 from thalweg.engine.plan import Plan, Settings
 from thalweg.engine.trace import trace
-from thalweg.ops import abs, exp, log, maximum, minimum, norm, ratio, sign, sqrt, tanh, total, where
 from thalweg.optimizer import with_decay
-from thalweg.signature import Slot, signature_of
+from thalweg.signature import signature_of
 
 try:
     build.compiler()
@@ -26,72 +25,19 @@ except build.NoCompiler as none:
     pytest.skip(str(none), allow_module_level=True)
 
 
-def every_word(p, g, m, *, t, lr=0.1, beta=0.9, warm=False):
-    m = beta * m + (1 - beta) * sign(g) * sqrt(abs(g)) + tanh(g) * log(1 + abs(p)) - exp(-abs(g))
-    step = where(m > p, maximum(m, -1.0), minimum(m, 1.0)) ** 3
-    return p - lr * step * where(t > 2, 1.0, 0.5), m
-
-
-def lamb_like(p, g, m, *, t, lr=0.1, beta=0.9, weight_decay=0.1):
-    m = beta * m + (1 - beta) * g
-    r = m / (1 - beta**t) + weight_decay * p
-    return p - lr * ratio(norm(p), norm(r)) * r, m
-
-
-def clipped(p, g, *, t, lr=0.1, limit=1.0):
-    return p - lr * g * minimum(1.0, ratio(limit, sqrt(total(g * g))))
-
-
-def stored_direction(p, g, m, *, t, lr=0.1):
-    """Needs the old m after the new one is written: a temporary between the kernels."""
-    d = g - m
-    return p - lr * d / norm(d), m + 0.5 * g
-
-
-def counting(p, g, d=Slot(start=1.0, shape="number"), n=Slot(shape="number"), *, t, lr=0.1):
-    d = d + norm(g)
-    n = n + 1
-    return p - lr / n * g / d, d, n
-
-
-def cells(rule, shapes, dtype=torch.float64, t=1, **settings):
-    hyper = {**signature_of(rule).defaults, **settings}
-    generator = torch.Generator().manual_seed(0)
-    made = []
-    for shape in shapes:
-        p, g = (torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for _ in range(2))
-        made.append(Cell(p, g, {n: start(s, p, hyper) for n, s in signature_of(rule).kept(hyper).items()}, t))
-    return made, hyper
-
-
-def walk(engine, rule, shapes, steps=4, dtype=torch.float64, **settings):
-    now, hyper = cells(rule, shapes, dtype, **settings)
-    for t in range(1, steps + 1):
-        done = engine.step(rule, [c._replace(t=t) for c in now], hyper)
-        now = [c._replace(p=p, slots=slots) for c, (p, slots) in zip(now, done, strict=True)]
-    return now
-
-
-def same(a, b, tolerance):
-    for x, y in zip(a, b, strict=True):
-        torch.testing.assert_close(y.p, x.p, rtol=tolerance, atol=tolerance, equal_nan=True)
-        for name in x.slots:
-            torch.testing.assert_close(y.slots[name], x.slots[name], rtol=tolerance, atol=tolerance, equal_nan=True)
-
-
-SHAPES = [(), (0,), (1,), (7,), (3, 5), (2, 3, 4), (33,)]
-
-
-@pytest.mark.parametrize("rule", [every_word, stored_direction, lamb_like, counting], ids=lambda r: r.__name__)
+@pytest.mark.parametrize("rule", WITH_CUTS, ids=lambda r: r.__name__)
 def test_rules_with_every_word_and_with_cuts(rule):
-    shapes = SHAPES if rule is every_word else [s for s in SHAPES if s != (0,)]
-    same(walk(eager, rule, shapes), walk(cpu, rule, shapes), 1e-13)
+    same(walk(eager, rule, shapes_for(rule)), walk(cpu, rule, shapes_for(rule)), 1e-13)
 
 
 def test_total_over_all_tensors():
-    from thalweg.engine import foreach
-
     same(walk(foreach, clipped, [(4,), (3, 2)]), walk(cpu, clipped, [(4,), (3, 2)]), 1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", rules.names())
+def test_odd_gradients_behave_as_in_eager(name, dtype):
+    odd_gradients_behave_as_in_eager(cpu, name, dtype, steps=3)
 
 
 @pytest.mark.parametrize("name", rules.names())
@@ -108,27 +54,6 @@ def test_two_threads_give_what_one_gives(name):
     for a, b in zip(one, two, strict=True):
         assert torch.equal(a.p, b.p)
         assert all(torch.equal(a.slots[n], b.slots[n]) for n in a.slots)
-
-
-ODD = [0.0, -0.0, 1e-30, 1e30, 1e-42, 3e38, math.inf, -math.inf, math.nan, 1.0]
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", rules.names())
-def test_odd_gradients_behave_as_in_eager(name, dtype):
-    rule = with_decay(rules.find(name))
-    p = torch.linspace(-1, 1, len(ODD), dtype=torch.float64).to(dtype)
-    g = torch.tensor(ODD, dtype=torch.float64).to(dtype)
-    hyper = signature_of(rule).defaults
-    slots = {n: start(s, p, hyper) for n, s in signature_of(rule).kept(hyper).items()}
-    for t in (1, 2, 3):
-        cell = Cell(p, g, slots, t)
-        [(a, a_slots)], [(b, b_slots)] = eager.step(rule, [cell], hyper), cpu.step(rule, [cell], hyper)
-        tolerance = 16 * torch.finfo(dtype).eps
-        torch.testing.assert_close(b, a, rtol=tolerance, atol=0, equal_nan=True)
-        for n in slots:
-            torch.testing.assert_close(b_slots[n], a_slots[n], rtol=tolerance, atol=0, equal_nan=True)
-        p, slots = a, a_slots
 
 
 @pytest.mark.parametrize("value", [1.0, 1.00390625, 1.01171875, 3.3895e38, 1e-40, -2.5])

@@ -25,7 +25,7 @@ from thalweg.arguments import (
 from thalweg.card import Card, card_of
 from thalweg.engine import cpu, eager, foreach, triton
 from thalweg.engine.cell import Cell, start
-from thalweg.engine.choice import check_capturable, chosen, in_place, on_device
+from thalweg.engine.choice import check_capturable, check_engine, chosen, in_place, on_device
 from thalweg.engine.device_plan import DevicePlan
 from thalweg.engine.model_wide import Run, alone, gathered
 from thalweg.engine.plan import Plan
@@ -119,9 +119,10 @@ class Optimizer(torch.optim.Optimizer):
                 check_tensors(param_group["params"], self.param_groups)
                 differentiable = {**self.defaults, **param_group}.get("differentiable", False)
                 check_store(self.store, param_group["params"], differentiable)
+                devices = {(item[1] if isinstance(item, tuple) else item).device for item in param_group["params"]}
+                check_engine(self.engine, devices)
                 if {**self.defaults, **param_group}.get("capturable"):
-                    tensors = [item[1] if isinstance(item, tuple) else item for item in param_group["params"]]
-                    check_capturable(self.engine, {p.device for p in tensors})
+                    check_capturable(self.engine, devices)
         super().add_param_group(param_group)
 
     # ---- the step

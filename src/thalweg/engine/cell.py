@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +12,7 @@ from thalweg.engine.store import Store, read, widened, write
 from thalweg.signature import Signature, SlotSpec
 
 AS_TORCH = Store()
+Memory = tuple[tuple[str, str], ...]  # how p, g and all that is kept lie in memory, by name
 
 
 class Cell(NamedTuple):
@@ -30,6 +33,23 @@ class Cell(NamedTuple):
     def kept(self) -> dict[str, torch.Tensor]:
         """All that is kept between steps."""
         return {"p": self.p, **self.slots}
+
+
+def row_length(x: torch.Tensor) -> int:
+    """The elements of a row, which is all dimensions but the first; 0 where there are no rows."""
+    return x[0].numel() if x.ndim > 1 and x.numel() else 0
+
+
+def alike(cells: Sequence[Cell], memory_of: Callable[[Cell], Memory], own: Sequence[str]) -> dict[Any, list[Cell]]:
+    """The cells that one launch can take, by what they share: device, memory, seed, t, the host's own numbers.
+
+    Where t is a tensor, it and these numbers are read on the device, each tensor's own.
+    """
+    groups: dict[Any, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        numbers = None if isinstance(cell.t, torch.Tensor) else (cell.t, *(float(cell.slots[name]) for name in own))
+        groups[cell.p.device, memory_of(cell), cell.store.seed, numbers].append(cell)
+    return groups
 
 
 def copied(cell: Cell) -> Cell:

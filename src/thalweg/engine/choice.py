@@ -44,6 +44,20 @@ def in_place(engine: str, graph: Graph, cell: Cell) -> ModuleType | None:
     return None
 
 
+def check_engine(engine: str, devices: Iterable[torch.device]) -> None:
+    """Refuse Triton's kernels, where they were asked for, on a device that they do not run on.
+
+    Raises:
+        ValueError: they do not, for example on the CPU without Triton's interpreter.
+    """
+    for device in devices:
+        if engine == "triton" and not triton.runs_on(device):
+            raise ValueError(
+                f"engine is 'triton', and a parameter is on {device.type}; it must be on a GPU, or engine 'auto', "
+                "'eager', 'cpu' or 'compiled'."
+            )
+
+
 def check_capturable(engine: str, devices: Iterable[torch.device]) -> None:
     """Refuse ``capturable=True`` where no engine computes a step's scalars on the device.
 

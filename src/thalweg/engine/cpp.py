@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from thalweg import ops
 from thalweg.engine.graph import SYMBOLS, Graph, Node
-from thalweg.engine.layout import BOOLEAN, Layout, kernels_of, label, lay_out
-from thalweg.engine.store import COMPENSATION, STOCHASTIC
+from thalweg.engine.layout import BOOLEAN, Layout, kernels_of, label, lay_out, needed
+from thalweg.engine.store import STOCHASTIC
 
 # Types as they are in memory; arithmetic is in float for everything narrower.
 MEMORY = {"float64": "double", "float32": "float", "bfloat16": "bf16", "float16": "_Float16"}
@@ -118,7 +118,7 @@ def print_kernels(
     divides = any(
         n.op in ("div", "sqrt") and n.stage == "element" and not _divides_by_one_number(n) for n in graph.nodes
     )
-    adds = any(layout.sums or layout.by_rows for layout in layouts)
+    adds = any(layout.sums or layout.means for layout in layouts)
     head = [f"// {label(graph, memory)}", HEAD, *([] if divides else [WIDEST]), *([ADDED] if adds else [])]
     return "\n".join([*head, *functions]), layouts
 
@@ -132,14 +132,14 @@ def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], r
 
     def elements(wanted: Iterable[Node], divided: str = "{multiplied}") -> list[str]:
         """The loads and the arithmetic that give these values of one element."""
-        needed, lines = _needed(wanted), []
+        found, lines = needed(wanted), []
         for i, (node, where) in enumerate(layout.reads.items()):
-            if node in needed:
+            if node in found:
                 names[node] = f"r{i}"
-                found = " + ".join(f"(real)load({part})" for part in _parts(layout, where))
-                lines.append(f"const real r{i} = {found};")
+                whole = " + ".join(f"(real)load({part})" for part in _parts(layout, where))
+                lines.append(f"const real r{i} = {whole};")
         for i, node in enumerate(body):
-            if node in needed and node.op not in ops.ROWS:
+            if node in found and node.op not in ops.ROWS:
                 names[node] = f"v{i}"
                 result = operation(node, args := [value(a) for a in node.args])
                 if _divides_by_one_number(node):
@@ -175,19 +175,19 @@ def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], r
         lines.append(f"const bool normal = {normal};")
     lines += [f"double sum{j}[64] = {{}};" for j in range(len(cuts))]
     begin, end = "i0", "i1"
-    if layout.by_rows:  # those that begin in this part; a tensor without rows goes as one, and its mean is 0
+    if layout.means:  # those that begin in this part; a tensor without rows goes as one, and its mean is 0
         lines += [
             f"const int64_t length = (int64_t)numbers[k * {layout.width} + {len(numbers)}];",
             "const int64_t stride = length ? length : i1 - i0;",
             "for (int64_t row = length ? (i0 + length - 1) / length * length : i0; row < i1; row += stride) {",
         ]
         begin, end = "row", "row + stride"
-        for j, node in enumerate(n for n in body if n.op in ops.ROWS):
+        for j, node in enumerate(layout.means):
             loop = [
                 *elements(node.args, "normal ? {multiplied} : {exact}"),
                 f"mean{j}[i - block] += {value(node.args[0])};",
             ]
-            read = [where for input_node, where in layout.reads.items() if input_node in _needed(node.args)]
+            read = [where for input_node, where in layout.reads.items() if input_node in needed(node.args)]
             means = _blocks(begin, end, [columns.index(where) for where in read], [("", loop)])
             lines += [f"double mean{j}[64] = {{}};", "if (length) {", *means, "}"]
             lines += [f"const real m{j} = length ? (real)(added(mean{j}) / length) : (real)0;"]
@@ -206,8 +206,8 @@ def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], r
 
     # With the question inside of the loop, compilers give up their vectors.
     ways = [("normal", each("{multiplied}")), ("", each("{exact}"))] if divisors else [("", each("{exact}"))]
-    lines += _blocks(begin, end, range(len(columns)), ways, 1 if layout.by_rows or layout.writes else 4)
-    lines += ["}"] if layout.by_rows else []
+    lines += _blocks(begin, end, range(len(columns)), ways, 1 if layout.means or layout.writes else 4)
+    lines += ["}"] if layout.means else []
     lines += [f"sums[k * {len(cuts)} + {j}] += added(sum{j});" for j in range(len(cuts))]
     return _indented([*lines, "}", "}"])
 
@@ -239,18 +239,6 @@ def _blocks(
     return [*lines, loop, *ways[-1][1], "}", *["}"] * (len(ways) - 1), "}"]
 
 
-def _needed(wanted: Iterable[Node]) -> set[Node]:
-    """What these values of one element are made of; the mean of a row is known before."""
-    found: set[Node] = set()
-    waiting = list(wanted)
-    while waiting:
-        node = waiting.pop()
-        if node not in found and node.op not in ops.ROWS:
-            found.add(node)
-            waiting += node.args
-    return found
-
-
 def _indented(lines: list[str]) -> str:
     """One text, with what stands in braces moved to the right."""
     depth, moved = 0, []
@@ -263,8 +251,7 @@ def _indented(lines: list[str]) -> str:
 
 def _parts(layout: Layout, where: str) -> list[str]:
     """One element of each tensor that holds a value: their sum is what the rule gets."""
-    places = ["p", COMPENSATION] if where == "p" and layout.compensated else [where]
-    return [f"x{layout.columns.index(part)}[i]" for part in places]
+    return [f"x{layout.columns.index(part)}[i]" for part in layout.parts(where)]
 
 
 def _keep(layout: Layout, where: str, value: str) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
@@ -16,7 +15,7 @@ import torch
 
 from thalweg import ops
 from thalweg.engine import build
-from thalweg.engine.cell import Cell, copied, plain
+from thalweg.engine.cell import Cell, alike, copied, plain, row_length
 from thalweg.engine.cpp import MEMORY, print_kernels
 from thalweg.engine.graph import Graph, Node, evaluate
 from thalweg.engine.host import host_function, host_source
@@ -38,7 +37,7 @@ class Program:
         types = dict(memory)
         real = "double" if types["p"] == "float64" else "float"
         self.source, self.kernels = print_kernels(graph, types, real, members)
-        self.own = tuple(name for name in graph.slots if graph.inputs[name].stage == "host")
+        self.own = graph.host_slots
         numbers = [n for n in graph.nodes if n.stage == "number"]
         under = [a for n in numbers if n.op not in ops.REDUCTIONS for a in n.args if a.stage == "host"]
         self.scalars = [n for kernel in self.kernels for n in kernel.scalars]
@@ -58,7 +57,7 @@ class Program:
     def run(self, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> Run:
         """Update the cells in place; their t and their slots that live on the host are the same for all."""
         graph = self.graph
-        own = {name: float(cells[0].slots[name]) for name in graph.slots if graph.inputs[name].stage == "host"}
+        own = {name: float(cells[0].slots[name]) for name in graph.host_slots}
         given = {"t": cells[0].t, **hyper, **own}
         known: dict[Node, Any] = {graph.inputs[name]: value for name, value in given.items()}
         known |= zip(graph.host, host_function(graph, graph.host)(**given), strict=True)
@@ -127,7 +126,7 @@ def step_keys(kernel: Layout, cell: Cell, t: int) -> list[int]:
 
 def facts(kernel: Layout, cell: Cell) -> list[int]:
     """What follows a tensor's numbers: the length of its rows, its own key, each where the kernel needs it."""
-    rows = [cell.p[0].numel() if cell.p.ndim > 1 and cell.p.numel() else 0] if kernel.by_rows else []
+    rows = [row_length(cell.p)] if kernel.means else []
     return rows + ([tensor_key(cell.tensor)] if kernel.draws else [])
 
 
@@ -251,11 +250,8 @@ def run(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> Run:
     """The same for cells that are only a part of the model: see `model_wide`."""
     graph = trace(rule, **hyper)
     numbers = {name: plain(hyper[name]) for name in signature_of(rule).numbers}
-    groups: dict[Any, list[Cell]] = defaultdict(list)
-    for cell in cells:
-        shared = tuple(float(cell.slots[name]) for name in graph.slots if graph.inputs[name].stage == "host")
-        groups[cell.t, memory_of(graph, cell), shared].append(cell)
-    yield from gathered([program(graph, memory).run(same, numbers) for (_, memory, _), same in groups.items()])
+    groups = alike(cells, functools.partial(memory_of, graph), graph.host_slots)
+    yield from gathered([program(graph, memory).run(same, numbers) for (_, memory, *_), same in groups.items()])
 
 
 def step(

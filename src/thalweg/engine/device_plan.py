@@ -32,7 +32,7 @@ class DevicePlan:
         self.owners = [state.get(p, {}) for p in self.params]
         self.keys = [(name, key) for name, key in keys.items() if name != "t"]
         self.counts = [owner[keys["t"]] for owner in self.owners] if "t" in keys else []
-        self.stops = False  # for no sum over the model: `fits` sees to it
+        self.stops, self.stopped = graph.model_wide, []
         self.capturable = bool(group.get("capturable"))
         self.now = self._switches(group)
 
@@ -42,13 +42,14 @@ class DevicePlan:
 
     @staticmethod
     def fits(graph: Graph, cells: Sequence[Cell], counts: Sequence[torch.Tensor]) -> bool:
-        """Whether a plan can be made of these: one launch takes them all, and no other group has a say."""
+        """Whether a plan can be made of these: one launch takes them all."""
         kinds = {(cell.p.device, triton.memory_of(graph, cell)) for cell in cells}
-        return len(kinds) == 1 and not graph.model_wide and len({count.device for count in counts}) <= 1
+        return len(kinds) == 1 and len({count.device for count in counts}) <= 1
 
     def rest(self) -> list[Run]:
-        """What waits for a sum over the model: nothing."""
-        return []
+        """What is left of the step that just began, where its rule sums over the model."""
+        self.stopped, stopped = [], self.stopped
+        return stopped
 
     def step(self, group: dict[str, Any], params: list[torch.Tensor], state: Mapping[Any, Any]) -> bool:
         """Take the step and return True; or return False, and nothing has changed."""
@@ -79,7 +80,11 @@ class DevicePlan:
             name: triton.number(group.get(key, default) if item is None else group[key][item], device)
             for name, (key, item, default) in self.settings.numbers.items()
         }
-        alone([self.program.run(cells, hyper)])
+        run = self.program.run(cells, hyper)
+        if self.stops:
+            self.stopped.append(run)
+        else:
+            alone([run])
         torch.autograd.graph.increment_version(params)
         return True
 

@@ -87,6 +87,11 @@ class Graph:
         return tuple(name for name in self.outputs if name != "p")
 
     @cached_property
+    def host_slots(self) -> tuple[str, ...]:
+        """The one-number slots that the host knows, as it knows t."""
+        return tuple(name for name in self.slots if self.inputs[name].stage == "host")
+
+    @cached_property
     def host(self) -> tuple[Node, ...]:
         """What depends on hyper-parameters, t and one-number slots alone: once per step, in float64."""
         return tuple(n for n in self.nodes if n.stage == "host" and n.args)

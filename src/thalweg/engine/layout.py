@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -26,9 +26,8 @@ class Layout:
         draws: the values that are rounded by chance, and their places in the rule: the keys of their random bits
             for this step follow the scalars, and the tensor's own key follows the numbers.
         compensated: whether p lies in two tensors, the second with what the first cannot hold.
-        by_rows: whether a mean of a row is taken. Then the length of the tensor's rows (0: it has none) stands
-            between numbers and key, and whoever prints the kernel goes row by row: once over a row for the mean,
-            with what it is the mean of, and once more for the rest.
+        means: the means of a row that are taken, in order. Where there are any, a tensor's rows have a length
+            (0: it has none), and a row is read twice: for its mean, with what it is the mean of, and for the rest.
     """
 
     name: str
@@ -40,7 +39,7 @@ class Layout:
     sums: tuple[Node, ...]
     draws: dict[str, int]
     compensated: bool
-    by_rows: bool
+    means: tuple[Node, ...]
 
     @property
     def temporaries(self) -> bool:
@@ -50,7 +49,11 @@ class Layout:
     @property
     def width(self) -> int:
         """How many numbers there are per tensor, with the length of its rows and its key."""
-        return len(self.numbers) + self.by_rows + bool(self.draws)
+        return len(self.numbers) + bool(self.means) + bool(self.draws)
+
+    def parts(self, where: str) -> list[str]:
+        """The tensors that hold a value: their sum is what the rule gets."""
+        return ["p", COMPENSATION] if where == "p" and self.compensated else [where]
 
 
 def lay_out(
@@ -77,10 +80,10 @@ def lay_out(
     last = {where: COMPENSATION if where == "p" and compensated else where for where, _ in writes}
     order = ("p", *graph.signature.slots)
     draws = {where: order.index(where) for where in last if memory.get(last[where]) == STOCHASTIC}
-    by_rows = any(n.op in ops.ROWS for n in kernel.body)
+    means = tuple(n for n in kernel.body if n.op in ops.ROWS)
     return Layout(
         name, tuple(columns), reads, tuple(writes), tuple(scalars), tuple(numbers), kernel.cuts, draws, compensated,
-        by_rows,
+        means,
     )  # fmt: skip
 
 
@@ -88,6 +91,18 @@ def kernels_of(graph: Graph, memory: Mapping[str, str]) -> tuple[Kernel, ...]:
     """The kernels of a graph whose values lie in memory like that."""
     exact = ("float64",) if memory["p"] == "float64" else ("float32", "float64")
     return graph.kernels_where([name for name in graph.outputs if memory.get(name, "float64") not in exact])
+
+
+def needed(wanted: Iterable[Node]) -> set[Node]:
+    """What these values of one element are made of; the mean of a row is known before."""
+    found: set[Node] = set()
+    waiting = list(wanted)
+    while waiting:
+        node = waiting.pop()
+        if node not in found and node.op not in ops.ROWS:
+            found.add(node)
+            waiting += node.args
+    return found
 
 
 def place(graph: Graph, node: Node) -> str:

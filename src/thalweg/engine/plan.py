@@ -210,7 +210,7 @@ class Plan:
         if any(graph.inputs[name].stage == "number" for name in graph.slots):
             return False
         kinds = {(cell.t, cpu.memory_of(graph, cell)) for cell in cells}
-        numbers = [[cell.slots[n] for cell in cells] for n in graph.slots if graph.inputs[n].stage == "host"]
+        numbers = [[cell.slots[n] for cell in cells] for n in graph.host_slots]
         known = all(_alike(each) for each in (*numbers, counts))
         return len(kinds) == 1 and known and all(cpu.can_run(graph, cell) for cell in cells)
 

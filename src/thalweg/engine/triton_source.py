@@ -2,7 +2,7 @@
 
 A launch gets a table of addresses, one column for each of p, g and the slots, and a map from its blocks to
 (tensor, chunk). What a norm or a total needs is summed block by block, then by one small launch in a fixed
-order, so the same numbers come out every time.
+order, so the same numbers come out every time. The mean of a row is a launch of its own, one program for each row.
 
 Numbers equal eager's: division and square root are rounded as IEEE 754 says (Triton's own ``/`` is not), NaN passes
 through minimum and maximum, and whoever launches turns off the fusing of products into sums.
@@ -13,95 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from thalweg import ops
 from thalweg.engine.graph import SYMBOLS, Graph, Node
-from thalweg.engine.layout import BOOLEAN, Layout, kernels_of, label, lay_out
-from thalweg.engine.store import COMPENSATION, STOCHASTIC
+from thalweg.engine.layout import BOOLEAN, Layout, kernels_of, label, lay_out, needed
+from thalweg.engine.store import STOCHASTIC
+from thalweg.engine.triton_head import HEAD
 
 MEMORY = {"float64": "tl.float64", "float32": "tl.float32", "bfloat16": "tl.bfloat16", "float16": "tl.float16"}
 MEMORY[STOCHASTIC] = "tl.bfloat16"
 TENSOR_KEY = "tensor key"  # the column of the tensors' own keys of random bits
 LANES = 128  # partial sums that are added at a time
-VALUES = 16  # what one launch writes into the table
-
-HEAD = '''\
-import triton
-import triton.language as tl
-from triton.language.extra.libdevice import exp, log, pow, tanh
-
-
-@triton.jit
-def wide(x, real: tl.constexpr):
-    return x.to(real)
-
-
-@triton.jit
-def narrow(x, kind: tl.constexpr):
-    return x.to(kind)
-
-
-@triton.jit
-def sign(x):
-    return tl.where(x != x, x, (x > 0).to(x.dtype) - (x < 0).to(x.dtype))
-
-
-@triton.jit
-def smaller(a, b):
-    return tl.where((a != a) | (a < b), a, b)
-
-
-@triton.jit
-def larger(a, b):
-    return tl.where((a != a) | (a > b), a, b)
-
-
-@triton.jit
-def only(x, inside):
-    return x if inside is None else tl.where(inside, x, 0.0)
-
-
-@triton.jit
-def rest(x, kept):
-    """What a narrow value has not kept of x."""
-    return tl.where(tl.abs(kept) < float("inf"), x - kept, 0.0)
-
-
-@triton.jit
-def mixed(x):
-    x = (x ^ (x >> 16)) * 0x21F0AAAD
-    x = (x ^ (x >> 15)) * 0x735A2D97
-    return x ^ (x >> 15)
-
-
-@triton.jit
-def by_chance(x, draw):
-    """Up or down to a bfloat16: as store.py says."""
-    x = x.to(tl.float32)
-    bits = x.to(tl.uint32, bitcast=True)
-    cut = (((bits + (draw >> 16)) >> 16) << 16).to(tl.float32, bitcast=True)
-    return tl.where((bits & 0x7F800000) != 0x7F800000, cut, x)
-
-
-@triton.jit
-def added(sums, begin, end, width: tl.constexpr, LANES: tl.constexpr):
-    """What blocks have summed, lane by lane and then over the lanes: always in the same order."""
-    lanes = tl.zeros([LANES], tl.float64)
-    while begin < end:
-        at = begin + tl.arange(0, LANES)
-        lanes += tl.load(sums + at * width, mask=at < end, other=0.0)
-        begin += LANES
-    return tl.sum(lanes)
-'''
-
-_NAMES = [f"a{i}" for i in range(VALUES)]
-# Values into a table, as arguments of a launch: nothing that the host would have to keep, or to wait for.
-WRITE = f"""\
-import triton
-import triton.language as tl
-
-
-@triton.jit(do_not_specialize={["count", *_NAMES]!r})
-def write(table, count, {", ".join(f"{name}: tl.int64" for name in _NAMES)}):
-""" + "".join(f"    tl.store(table + {i}, {name}.to(tl.int64), mask=count > {i})\n" for i, name in enumerate(_NAMES))
 
 CALLS = {
     "abs": "tl.abs({0})",
@@ -144,6 +65,11 @@ class Printed:
     layouts: tuple[Layout, ...]
     between: dict[int, str]
 
+    @property
+    def fixed(self) -> list[str]:
+        """The columns that stay from step to step."""
+        return [c for c in self.columns if c != "g" and not c.startswith("temporary")]
+
 
 def print_kernels(graph: Graph, memory: Mapping[str, str]) -> Printed:
     """The Triton source of all kernels of a graph.
@@ -173,6 +99,7 @@ def print_kernels(graph: Graph, memory: Mapping[str, str]) -> Printed:
             between[i] = f"numbers{i}"
             parts.append(page.numbers_between(between[i], cuts, nodes))
         if i < len(layouts):
+            parts += [page.mean(layouts[i], kernels[i].body, j) for j in range(len(layouts[i].means))]
             parts += page.kernel(layouts[i], kernels[i].body)
     return Printed("\n\n".join(parts), columns, scalars, draws, numbers, layouts, between)
 
@@ -228,18 +155,80 @@ class _Page:
         lines += ["    scalars += k * stride"] if self.scalars or self.draws else []
         return lines + ([f"    numbers += k * {len(self.numbers)}"] if self.numbers else [])
 
+    def names(self, layout: Layout) -> dict[Node, str]:
+        """What is known before the first element is read."""
+        groups = {"s": layout.scalars, "n": layout.numbers, "m": layout.means}
+        return {node: f"{letter}{i}" for letter, group in groups.items() for i, node in enumerate(group)}
+
+    def elements(self, layout: Layout, body: tuple[Node, ...], wanted: list[Node], names: dict[Node, str]) -> list[str]:
+        """The lines that load and compute these values of the elements ``i``; their names are added."""
+        found = needed(wanted)
+        used = [a for n in body if n in found for a in n.args]
+        lines = self.constants([*used, *wanted], names, self.real)
+        for i, (node, where) in enumerate(layout.reads.items()):
+            if node in found:
+                names[node] = f"r{i}"
+                lines.append(f"    r{i} = {' + '.join(self.load(layout, part) for part in layout.parts(where))}")
+        for i, node in enumerate(body):
+            if node in found and node.op not in ops.ROWS:
+                names[node] = f"v{i}"
+                lines.append(f"    v{i} = {_operation(node, [names[a] for a in node.args], self.real)}")
+        return lines
+
+    def owned(self, layout: Layout) -> list[str]:
+        """The lines that find the tensor's memory, and load its scalars and numbers."""
+        lines = []
+        for i, where in enumerate(layout.columns):
+            column = self.columns.index(where)
+            lines.append(f"    x{i} = tl.load(table + tensors * {column}).to(tl.pointer_type({self.kind(where)}))")
+        for i, node in enumerate(layout.scalars):
+            lines.append(self.given(node, f"s{i}", self.scalars.index(node), "scalars", self.real))
+        for i, node in enumerate(layout.numbers):
+            lines.append(self.given(node, f"n{i}", self.numbers.index(node), "numbers", self.real))
+        return lines
+
+    def mean(self, layout: Layout, body: tuple[Node, ...], j: int) -> str:
+        """The function that takes a mean of every row, in float64."""
+        names, (of,) = self.names(layout), layout.means[j].args
+        lines = self.elements(layout, body, [of], names)
+        at = f"means + row * {len(layout.means)}"
+        return "\n".join([
+            '@triton.jit(do_not_specialize=["tensors", "stride"])',
+            f"def {layout.name}_mean{j}(",
+            "    table, tensors, scalars, stride, numbers, means, owners, begins, lengths, BLOCK: tl.constexpr",
+            "):",
+            "    row = tl.program_id(0)",
+            "    k = tl.load(owners + row)",
+            *self.own_rows(),
+            "    length = tl.load(lengths + k)",
+            "    at = tl.load(begins + row)",
+            "    end = at + length",
+            *self.owned(layout),
+            *(f"    m{earlier} = tl.load({at} + {earlier}).to({self.real})" for earlier in range(j)),
+            "    all = tl.zeros([BLOCK], tl.float64)",
+            "    while at < end:",
+            "        i = at + tl.arange(0, BLOCK)",
+            "        inside = i < end",
+            *(f"    {line}" for line in lines),
+            f"        all += only({names[of]}, inside).to(tl.float64)",
+            "        at += BLOCK",
+            f"    tl.store({at} + {j}, tl.sum(all) / length)",
+        ]) + "\n"  # fmt: skip
+
     def kernel(self, layout: Layout, body: tuple[Node, ...]) -> list[str]:
         """The function of one kernel, and the one that it calls on a chunk."""
-        names = {n: f"s{i}" for i, n in enumerate(layout.scalars)} | {n: f"n{i}" for i, n in enumerate(layout.numbers)}
-        given = [*names.values(), *(f"key{layout.columns.index(where)}" for where in layout.draws)]
-        used = [a for n in (*body, *layout.sums) for a in n.args] + [n for _, n in layout.writes]
-        lines = self.constants(used, names, self.real)
-        for i, (node, where) in enumerate(layout.reads.items()):
-            names[node] = f"r{i}"
-            lines.append(f"    r{i} = {' + '.join(self.load(layout, part) for part in _parts(layout, where))}")
-        for i, node in enumerate(body):
-            names[node] = f"v{i}"
-            lines.append(f"    v{i} = {_operation(node, [names[a] for a in node.args], self.real)}")
+        names = self.names(layout)
+        given = [
+            *(names[n] for n in (*layout.scalars, *layout.numbers)),
+            *(["means", "row", "has"] if layout.means else []),
+        ]
+        given += [f"key{layout.columns.index(where)}" for where in layout.draws]
+        wanted = [*(cut.args[0] for cut in layout.sums), *(node for _, node in layout.writes)]
+        lines = [
+            f"    m{j} = tl.load(means + row * {len(layout.means)} + {j}, mask=has, other=0.0).to({self.real})"
+            for j in range(len(layout.means))
+        ]
+        lines += self.elements(layout, body, wanted, names)
         for where, node in layout.writes:
             lines += self.keep(layout, where, names[node])
         for j, cut in enumerate(layout.sums):
@@ -248,10 +237,11 @@ class _Page:
         columns = [f"x{i}" for i in range(len(layout.columns))]
         arguments = ", ".join(["i", "inside", "sums", *columns, *given])
         chunk = [f"@triton.jit\ndef {layout.name}_chunk({arguments}):", *lines]
+        rows = " means, lengths, rows," if layout.means else ""
         whole = [
             '@triton.jit(do_not_specialize=["tensors", "stride"])',
             f"def {layout.name}(",
-            "    table, tensors, scalars, stride, numbers, sums, sizes, owners, chunks,",
+            f"    table, tensors, scalars, stride, numbers, sums, sizes, owners, chunks,{rows}",
             "    BLOCK: tl.constexpr, ALIGNED: tl.constexpr,",
             "):",
             "    block = tl.program_id(0)",
@@ -260,15 +250,16 @@ class _Page:
             "    size = tl.load(sizes + k)",
             "    begin = tl.load(chunks + block).to(tl.int64) * BLOCK",
             "    i = begin + tl.arange(0, BLOCK)",
+            *self.owned(layout),
+            "    if ALIGNED:",
+            *(f"        {x} = tl.multiple_of({x}, 16)" for x in columns),
         ]
-        for x, where in zip(columns, layout.columns, strict=True):
-            column = self.columns.index(where)
-            pointer = f"tl.load(table + tensors * {column}).to(tl.pointer_type({self.kind(where)}))"
-            whole += [f"    {x} = {pointer}", "    if ALIGNED:", f"        {x} = tl.multiple_of({x}, 16)"]
-        for i, node in enumerate(layout.scalars):
-            whole.append(self.given(node, f"s{i}", self.scalars.index(node), "scalars", self.real))
-        for i, node in enumerate(layout.numbers):
-            whole.append(self.given(node, f"n{i}", self.numbers.index(node), "numbers", self.real))
+        if layout.means:  # where a tensor has no rows their length is 0, and so is their mean
+            whole += [
+                "    length = tl.load(lengths + k)",
+                "    row = tl.load(rows + k) + i // tl.maximum(length, 1)",
+                "    has = (length > 0) & (i < size)",
+            ]
         for where, place in layout.draws.items():
             step = f"tl.load(scalars + {len(self.scalars) + self.draws.index(place)}).to(tl.int64)"
             own = f"tl.load(table + tensors * {self.columns.index(TENSOR_KEY)})"
@@ -290,7 +281,7 @@ class _Page:
     def keep(self, layout: Layout, where: str, value: str) -> list[str]:
         """The lines that write a value into the tensors that hold it; the last of them is rounded by chance."""
         lines = []
-        parts = _parts(layout, where)
+        parts = layout.parts(where)
         for part in parts:
             if part == parts[-1] and where in layout.draws:
                 key = f"key{layout.columns.index(where)}"
@@ -340,11 +331,6 @@ class _Page:
         """The address of a one-number slot."""
         at = f"table + tensors * {self.columns.index(name)}"
         return f"tl.load({at}).to(tl.pointer_type({self.kind(name)}))"
-
-
-def _parts(layout: Layout, where: str) -> list[str]:
-    """The tensors that hold a value: their sum is what the rule gets."""
-    return ["p", COMPENSATION] if where == "p" and layout.compensated else [where]
 
 
 def _operation(node: Node, args: list[str], real: str) -> str:

@@ -1,0 +1,122 @@
+"""The optimizer's door with the Triton engine behind it, through the interpreter: capturable, plans, odd gradients."""
+
+import pytest
+import torch
+
+import thalweg as tw
+from engine_cases import alike, drive, parameters
+from thalweg.engine import triton_machine
+
+if not triton_machine.installed():
+    pytest.skip("triton is not installed", allow_module_level=True)
+if not triton_machine.interpreting():
+    pytest.skip("Triton's interpreter is off: see tests/test_cuda.py", allow_module_level=True)
+
+CAPTURABLE = [
+    ("Adam", {}),
+    ("Adam", {"amsgrad": True, "lr": torch.tensor(0.02, dtype=torch.float64)}),
+    ("AdamW", {}),
+    ("NAdam", {}),
+    ("Adadelta", {}),
+    ("RMSprop", {"momentum": 0.9}),
+]
+
+
+@pytest.mark.usefixtures("float64")  # torch keeps NAdam's product in the default type
+@pytest.mark.parametrize(("name", "settings"), CAPTURABLE)
+def test_a_capturable_step_counts_on_the_device_and_is_torchs(name, settings):
+    ours = getattr(tw, name)(parameters(), capturable=True, engine="triton", **settings)
+    theirs = getattr(torch.optim, name)(parameters(), **settings)
+    alike(drive(ours), drive(theirs))
+    assert ours._plans  # from the second step on
+    for group in (*ours.param_groups, *theirs.param_groups):
+        group["lr"] = 0.005  # a scheduler's change
+    alike(drive(ours, 2, 4), drive(theirs, 2, 4))
+    again = getattr(tw, name)(parameters(7), capturable=True, engine="triton", **settings)
+    again.load_state_dict(theirs.state_dict() | {"param_groups": ours.state_dict()["param_groups"]})
+    for p, q in zip(again.param_groups[0]["params"], ours.param_groups[0]["params"], strict=True):
+        p.data.copy_(q.data)
+    alike(drive(again, 2, 6), drive(theirs, 2, 6))
+
+
+def test_a_parameter_that_had_no_gradient_keeps_a_count_of_its_own():
+    walks = []
+    for cls, more in ((tw.Adam, {"capturable": True, "engine": "triton"}), (torch.optim.Adam, {})):
+        params = parameters()
+        optimizer = cls(params, **more)
+        for t in range(5):
+            for i, p in enumerate(params):
+                p.grad = None if i == 1 and t % 2 else torch.full_like(p, 0.1 * (t + 1))
+            optimizer.step()
+        walks.append(params)
+        assert [int(optimizer.state[p]["step"]) for p in params] == [5, 3, 5]
+    alike(*walks)
+
+
+def test_capturable_is_refused_where_the_host_computes_the_scalars():
+    for engine in ("eager", "cpu", "auto"):
+        with pytest.raises(ValueError, match=rf"^capturable is True; it must be False .* with engine='{engine}'"):
+            tw.Adam(parameters(), capturable=True, engine=engine)
+    optimizer = tw.Adam([torch.nn.Parameter(torch.zeros(3, 2).t())], capturable=True, engine="triton")
+    optimizer.param_groups[0]["params"][0].grad = torch.ones(3, 2).t()
+    with pytest.raises(ValueError, match="must be dense and contiguous"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "NAdam", "LAMB"])
+def test_a_planned_step_is_the_general_one(name, monkeypatch):
+    planned, general = getattr(tw, name)(parameters(), engine="triton"), getattr(tw, name)(parameters(), engine="eager")
+    drive(planned, 1)
+    drive(general, 1)
+    step = type(planned)._step_group
+
+    def not_planned(optimizer, *arguments):
+        assert optimizer is not planned
+        return step(optimizer, *arguments)
+
+    monkeypatch.setattr(type(planned), "_step_group", not_planned)
+    alike(drive(planned, 2, 1), drive(general, 2, 1))
+
+
+@pytest.mark.parametrize("change", ["flag", "slot", "gone", "layout", "dtype"])
+def test_a_plan_says_no_when_it_does_not_fit(change):
+    walks = []
+    for engine in ("triton", "eager"):
+        params = parameters(shapes=((5,), (2, 3)))
+        optimizer = tw.Adam(params, engine=engine)
+        drive(optimizer, 2)
+        if change == "flag":
+            optimizer.param_groups[0]["amsgrad"] = True
+        if change == "slot":
+            optimizer.state[params[0]]["exp_avg"] = torch.ones(5, dtype=torch.float64)
+        if change == "gone":
+            optimizer.state[params[0]].clear()
+        drive(optimizer, 1, 2)
+        for p in params:
+            p.grad = torch.ones_like(p)
+        if change == "layout":
+            params[1].grad = torch.arange(6.0, dtype=torch.float64).reshape(3, 2).t()
+        if change == "dtype":
+            params[1].data = params[1].data.float()
+            params[1].grad = torch.ones(2, 3)
+        optimizer.step()
+        walks.append(params)
+    alike(*walks)
+
+
+def test_complex_sparse_and_reversed_gradients_go_through_the_kernels():
+    for make in (
+        lambda: torch.nn.Parameter(torch.tensor([1 + 2j, -1j], dtype=torch.complex128)),
+        lambda: torch.nn.Parameter(torch.ones(4, 2, dtype=torch.float64)),
+    ):
+        walks = []
+        for engine in ("triton", "eager"):
+            p = make()
+            optimizer = tw.Adam([p], engine=engine, maximize=True)
+            for t in range(1, 4):
+                p.grad = torch.full_like(p, t)
+                if not p.is_complex():
+                    p.grad = torch.sparse_coo_tensor([[0, 2]], t * torch.ones(2, 2, dtype=torch.float64), (4, 2))
+                optimizer.step()
+            walks.append([p])
+        alike(*walks)
