@@ -10,10 +10,14 @@ from torch.utils.data import DataLoader, TensorDataset
 from thalweg import schedule
 from thalweg.lab import batching
 from thalweg.lab.candidates import Candidate
+from thalweg.lab.chunks import Chunk, Chunked, Stacking
+from thalweg.lab.events import Finished
+from thalweg.lab.plan import Trial
 from thalweg.lab.stacked import train_together
 from thalweg.lab.task import Task
-from thalweg.lab.train import Training
+from thalweg.lab.train import Run, Training
 from thalweg.lab.vectorised import Refused
+from thalweg.lab.way import Way
 
 STEPS = 12
 RATES = [{"lr": lr} for lr in (1e-3, 1e-2, 3e-2)]
@@ -144,6 +148,66 @@ def test_a_torch_without_the_private_door_has_vmap_alone(monkeypatch):
 )
 def test_every_kind_of_optimizer(optimizer, hypers):
     same(*both_ways(task(MODELS["mlp"]), hypers, optimizer=optimizer))
+
+
+MIXED = (("adamw", 0.01, 0), ("adamw", 0.02, 1), ("momentum", 0.01, 0), ("lamb", 0.01, 0), ("lamb", 0.03, 2))
+
+
+def mixed(of: Task):
+    return [trainings(of, [{"lr": lr}], [seed], optimizer)[0] for optimizer, lr, seed in MIXED]
+
+
+@pytest.mark.parametrize("name", ["mlp", "dropout"])
+def test_optimizers_of_different_classes_share_a_stack(name):
+    of = task(MODELS[name])
+    alone, together = mixed(of), mixed(of)
+    for training in alone:
+        training.advance()
+    train_together(of, together, schedule.warmup_cosine)
+    same(alone, together)
+    _, by_class = both_ways(of, [{"lr": 0.01}, {"lr": 0.02}], seeds=(0, 1))
+    for one, other in zip(together, by_class, strict=False):  # whoever is beside it, to the bit
+        assert all(map(torch.equal, one.parameters, other.parameters))
+
+
+def trial(optimizer: str, lr: float, **known) -> Trial:
+    return Trial(optimizer, (("lr", lr),), 0, STEPS, "selects", "constant", "search", **known)
+
+
+def test_trials_of_all_optimizers_share_chunks_and_minimizers_do_not():
+    stage = [trial(name, lr) for lr in range(1, 7) for name in ("sgd", "adamw", "bfgs")]
+    chunks = Way(members=32, least=3).chunks(stage, apart={"bfgs"})
+    assert sorted(len(chunk) for chunk in chunks) == [6, 12]
+    assert next([t.optimizer for t in chunk] for chunk in chunks) == 6 * ["sgd"] + 6 * ["adamw"]
+    assert len(Way(members=32, least=3).chunks([trial("sgd", lr) for lr in range(33)], jobs=2)) == 2
+    assert len(Way(members=32, least=3).chunks([trial("sgd", lr) for lr in range(16)], jobs=2)) == 2
+    assert len(Way(members=32, least=9).chunks([trial("sgd", lr) for lr in range(16)], jobs=2)) == 1
+
+
+def test_an_optimizer_that_is_refused_leaves_the_others_together():
+    said, done = [], []
+
+    def perform(work, report):
+        answers = []
+        for each in work:
+            done.append(each)
+            trials = each.trials if isinstance(each, Chunk) else (each,)
+            odd = isinstance(each, Chunk) and "odd" in each.optimizers
+            runs = tuple(Run(t.hyper[0][1], (), 0.0, STEPS) for t in trials)
+            answers.append(Chunked(refused="it is odd") if odd else Chunked(runs) if len(trials) > 1 else runs[0])
+            report(Finished(each, answers[-1]))
+        return answers
+
+    stage = [trial(name, lr) for name in ("sgd", "odd", "adamw") for lr in (1.0, 2.0)]
+    stacking = Stacking(perform, Way(members=32), said.append)
+    told = []
+    assert [run.final for run in stacking(stage, told.append)] == 3 * [1.0, 2.0]
+    assert {event.trial for event in told if isinstance(event, Finished)} == set(stage)
+    assert said == ["2 runs of odd were trained one after the other: it is odd"]
+    assert [len(work.trials) if isinstance(work, Chunk) else 1 for work in done] == [6, 2, 2, 2, 1, 1]
+    done.clear()
+    stacking([trial(name, lr) for name in ("sgd", "odd", "adamw") for lr in (3.0, 4.0)], told.append)
+    assert [work.optimizers for work in done if isinstance(work, Chunk)] == [["sgd", "adamw"], ["odd"]]
 
 
 def classes(model, batch):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +20,19 @@ from thalweg.lab.way import Way, keep_freed_memory
 
 @dataclass(frozen=True)
 class Chunk:
-    """Trials of one optimizer that are trained as one."""
+    """Trials that are trained as one, those of an optimizer beside each other."""
 
     trials: tuple[Trial, ...]
 
     @property
-    def optimizer(self) -> str:
+    def optimizers(self) -> list[str]:
         """Theirs."""
-        return self.trials[0].optimizer
+        return list(dict.fromkeys(trial.optimizer for trial in self.trials))
+
+    def apart(self) -> list[Chunk]:
+        """One for each optimizer that has more than one trial."""
+        own = [tuple(trial for trial in self.trials if trial.optimizer == name) for name in self.optimizers]
+        return [Chunk(trials) for trials in own if len(trials) > 1]
 
 
 @dataclass(frozen=True)
@@ -69,26 +75,36 @@ class Stacking:
     """Performs trials, those that are alike as one; what is refused, or fails, is done one after the other.
 
     A trial is trained the same way whatever else is asked for: with the others of its chunk, or with one of them
-    where the rest is known already. A member's numbers do not depend on how many are beside it.
+    where the rest is known already. A member's numbers do not depend on how many are beside it, nor on whose they
+    are. Where optimizers that share a chunk are refused, each of them is tried by itself.
 
     Args:
         perform: does a list of trials and chunks, with `Work` where the work is.
         way: how many, at most and at least.
         told: called with a sentence when a chunk was refused.
+        apart: names of optimizers that share no chunk with others.
+        jobs: processes that shall have something to do.
 
     Attributes:
         stage: the trials among which chunks are made; when it is empty, those that are asked for.
     """
 
-    def __init__(self, perform: Callable[..., Any], way: Way, told: Callable[[str], None]):
-        self.perform, self.way, self.told = perform, way, told
+    def __init__(
+        self,
+        perform: Callable[..., Any],
+        way: Way,
+        told: Callable[[str], None],
+        apart: Collection[str] = (),
+        jobs: int = 1,
+    ):
+        self.perform, self.way, self.told, self.apart, self.jobs = perform, way, told, set(apart), jobs
         self.stage: Sequence[Trial] = ()
         self._alone: set[Trial] = set()
 
     def __call__(self, trials: Sequence[Trial], report: Progress) -> list[Run]:
         """The runs, in the order of the trials."""
         wanted, parts = set(trials), []
-        for part in self.way.chunks(self.stage or trials):
+        for part in self.way.chunks(self.stage or trials, self.apart, self.jobs):
             mine = [trial for trial in part if trial in wanted and trial not in self._alone]
             if len(part) > 1 and mine:
                 others = [trial for trial in part if trial not in mine]
@@ -111,16 +127,27 @@ class Stacking:
                         runs[trial] = run
                         report(Finished(trial, run))
 
-        work = [*parts, *(trial for trial in trials if trial not in taken)]
-        for chunk, answer in zip(parts, self.perform(work, translated), strict=False):
-            why = answer.refused if isinstance(answer, Chunked) else answer.error
-            if why:
-                self._alone.update(chunk.trials)
-                self.told(f"{len(chunk.trials)} runs of {chunk.optimizer} were trained one after the other: {why}")
+        alone = [trial for trial in trials if trial not in taken]
+        while parts or alone:
+            answers = self.perform([*parts, *alone], translated)
+            smaller = [self._smaller(*answered) for answered in zip(parts, answers, strict=False)]
+            parts, alone = list(itertools.chain(*smaller)), []
         rest = [trial for trial in trials if trial not in runs]
         if rest:
             self.perform(rest, translated)
         return [runs[trial] for trial in trials]
+
+    def _smaller(self, chunk: Chunk, answer: Any) -> list[Chunk]:
+        """The chunks to try instead of one that was refused, or failed."""
+        why = answer.refused if isinstance(answer, Chunked) else answer.error
+        if not why:
+            return []
+        if len(chunk.optimizers) > 1:
+            return chunk.apart()
+        self._alone.update(chunk.trials)
+        self.apart.update(chunk.optimizers)
+        self.told(f"{len(chunk.trials)} runs of {chunk.optimizers[0]} were trained one after the other: {why}")
+        return []
 
 
 def limited(limit: Callable[[Trial], float]) -> Callable[[Any], float]:

@@ -255,7 +255,8 @@ class Comparison:
             with TemporaryDirectory(prefix="thalweg-") if store is None else nullcontext(store.states()) as folder:
                 states = States(Path(folder))
                 with self._place(states, limited(_limits(plan, costs, self.timeout))) as perform:
-                    stacking = Stacking(perform, way, findings.notes.append)
+                    apart = {c.name for c in self.competitors if c.minimizes}
+                    stacking = Stacking(perform, way, findings.notes.append, apart, self.jobs)
                     perform = retried(stacking)
                     perform = remembered(perform, store) if store else perform
                     _drive(plan, findings, perform, report, states, store, stacking)

@@ -55,7 +55,9 @@ class Trainer:
     def begun(self, trial: Trial) -> Training:
         """A trial's training, where it was left if it was."""
         training = self._begun(trial)
-        if self.states is not None and (not self.states.load(trial, training) or training.step > trial.end):
+        if self.states is None or not self.states.has(trial):
+            return training
+        if not self.states.load(trial, training) or training.step > trial.end:
             training = self._begun(trial)  # half a state may have been loaded, or one of a longer leg
         return training
 

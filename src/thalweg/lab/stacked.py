@@ -1,4 +1,4 @@
-"""Many runs of one optimizer as one training: settings and seeds side by side in stacked tensors.
+"""Many runs as one training: settings, seeds and optimizers side by side in stacked tensors.
 
 `train_together` takes trainings that have not begun, or that stand at the same step, and takes them further. Each
 comes to what it would come to alone, up to rounding: before anything is believed, every member's first loss and
@@ -8,6 +8,7 @@ part of the stacked tensors, so measuring, saving and going on alone need nothin
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import time
 from collections.abc import Callable, Sequence
@@ -35,7 +36,7 @@ def train_together(task: Task, trainings: Sequence[Training], schedule: FindSche
 
     Args:
         task: theirs.
-        trainings: with optimizers of one class; at the same step, of the same length.
+        trainings: at the same step, of the same length; those with optimizers of one class beside each other.
         schedule: what made their schedulers.
         until: the step to stop at. Default: the end.
 
@@ -196,16 +197,20 @@ class Stack:
                     raise Refused("a member's first loss or gradient is not that of its own run")
 
     def _join(self) -> None:
-        """One optimizer and one schedule for all of them."""
+        """One step for all optimizers of a class, and one schedule for all."""
         optimizers: list[Any] = [training.optimizer for training in self.trainings]
         if not all(isinstance(optimizer, Optimizer) for optimizer in optimizers):
             raise Refused("a minimizer evaluates the loss itself")
         params = [[training.parameters[i] for i in self.active] for training in self.trainings]
-        detached = [p.detach() for p in self.parameters]
-        try:
-            self.together = Together(optimizers, params, detached)
-        except ValueError as error:
-            raise Refused(str(error)) from error
+        self.together: list[tuple[slice, Together]] = []
+        for _, same in itertools.groupby(range(len(optimizers)), key=lambda k: type(optimizers[k])):
+            members = list(same)
+            part = slice(members[0], members[-1] + 1)
+            try:
+                own = Together(optimizers[part], params[part], [p.detach()[part] for p in self.parameters])
+            except ValueError as error:
+                raise Refused(str(error)) from error
+            self.together.append((part, own))
         self.groups = _Groups([optimizer.param_groups[0] for optimizer in optimizers])
         self.scheduler = self.schedule(self.groups, self.trainings[0].steps)
         self.groups.step()  # a schedule warns if it has not seen one
@@ -220,9 +225,10 @@ class Stack:
         # Members do not meet, so the gradient of the sum is every member's own.
         return losses.tolist(), list(torch.autograd.grad(losses.sum(), self.parameters))
 
-    def update(self, gradients: list[Tensor]) -> None:
+    def update(self, gradients: Sequence[Tensor]) -> None:
         """Step every member's optimizer and schedule."""
-        self.together.step(gradients)
+        for part, together in self.together:
+            together.step([g[part] for g in gradients])
         self.scheduler.step()
 
     def advance(self, until: int) -> None:
@@ -262,7 +268,8 @@ class Stack:
 
     def _part(self) -> None:
         """Give every member its tensors, counters and place in the data."""
-        self.together.part()
+        for _, together in self.together:
+            together.part()
         constant = {name: b for name, b in self.template.named_buffers() if name not in self.stacked}
         position = self.trainings[0].batches.position
         for training, stream in zip(self.trainings, self.streams, strict=True):

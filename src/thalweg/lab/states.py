@@ -26,6 +26,10 @@ class States:
 
     folder: Path
 
+    def has(self, trial: Trial) -> bool:
+        """Whether a run was left here."""
+        return self._path(trial).exists()
+
     def load(self, trial: Trial, training: Training) -> bool:
         """Let a training that has not begun go on from where its run was left; False if it stays where it is."""
         try:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import math
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from thalweg.lab.train import Configure, Training
 from thalweg.lab.vectorised import Refused
 
 SIZES = (8, 32)  # members that are tried
-STEPS = 3  # timed, after one that is not
+STEPS = 8  # timed, after one that is not
+ENOUGH = 1.0  # CPU seconds, after which no more are
 WORTH = 1.05  # how much faster it must be
 PATIENCE = 3.0  # CPU seconds for a step of the smaller size above which the larger is not tried
 SHARE = 0.5  # of the free memory that members may take
@@ -34,7 +35,7 @@ SHARE = 0.5  # of the free memory that members may take
 
 @dataclass(frozen=True)
 class Way:
-    """How the trials of one optimizer are trained.
+    """How trials are trained.
 
     Attributes:
         members: at most so many as one; 1 means one after the other.
@@ -49,18 +50,28 @@ class Way:
     loop: float | None = None
     together: float | None = None
 
-    def chunks(self, trials: Sequence[Trial]) -> list[list[Trial]]:
-        """Trials that are trained as one, in their order; a chunk of one is trained alone."""
+    def chunks(self, trials: Sequence[Trial], apart: Collection[str] = (), jobs: int = 1) -> list[list[Trial]]:
+        """Trials that are trained as one; a chunk of one is trained alone.
+
+        Args:
+            trials: of a stage.
+            apart: optimizers that share no chunk with others.
+            jobs: so many chunks at least, as far as all of them are worth it.
+        """
         if self.members == 1:
             return [[trial] for trial in trials]
         alike: dict[Any, list[Trial]] = {}
         for trial in trials:
-            alike.setdefault((trial.optimizer, trial.schedule, trial.steps, trial.end), []).append(trial)
-        made = []
+            of = trial.optimizer if trial.optimizer in apart else None
+            alike.setdefault((of, trial.schedule, trial.steps, trial.end), []).append(trial)
+        made, least = [], max(2, self.least)
         for same in alike.values():
-            size = math.ceil(len(same) / math.ceil(len(same) / self.members))
-            for part in [same[i : i + size] for i in range(0, len(same), size)]:
-                made += [part] if len(part) >= max(2, self.least) else [[trial] for trial in part]
+            first = {trial.optimizer: i for i, trial in reversed(list(enumerate(same)))}
+            same.sort(key=lambda trial, first=first: first[trial.optimizer])  # few optimizers in a chunk: few steps
+            parts = max(math.ceil(len(same) / self.members), min(jobs, len(same) // max(least, SIZES[0])))
+            ends = [len(same) * i // parts for i in range(parts + 1)]
+            for part in [same[a:b] for a, b in itertools.pairwise(ends)]:
+                made += [part] if len(part) >= least else [[trial] for trial in part]
         return made
 
 
@@ -151,13 +162,14 @@ def _together(stack: Stack) -> float:
 
 
 def _seconds(step: Callable[[], None]) -> float:
-    """CPU seconds of a call, the median of a few after one that is not counted."""
-    times = []
-    for _ in range(STEPS + 1):
+    """CPU seconds of a call, the least of a few after one that is not counted: a busy machine only adds to it."""
+    times: list[float] = []
+    step()
+    while len(times) < STEPS and sum(times) < ENOUGH:
         begun = time.process_time()
         step()
         times.append(time.process_time() - begun)
-    return statistics.median(times[1:])
+    return min(times)
 
 
 # ---- memory
