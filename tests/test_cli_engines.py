@@ -1,11 +1,16 @@
 """`thalweg check` and `thalweg kernels`."""
 
+import os
+import time
+
 import pytest
+import torch
 from typer.testing import CliRunner
 
+import thalweg as tw
 from thalweg import contract
 from thalweg.cli.app import app
-from thalweg.engine import build, cpu
+from thalweg.engine import build, choice, cpu, triton, triton_machine
 
 
 def call(*arguments):
@@ -57,10 +62,10 @@ def cache(tmp_path, monkeypatch):
     except build.NoCompiler as none:
         pytest.skip(str(none))
     monkeypatch.setenv("THALWEG_CACHE", str(tmp_path / "kernels"))
-    for remembered in (build.load, cpu.program):
+    for remembered in (build.load, cpu.program, choice.kernels_can_be_built):
         remembered.cache_clear()
     yield tmp_path / "kernels"
-    for remembered in (build.load, cpu.program):
+    for remembered in (build.load, cpu.program, choice.kernels_can_be_built):
         remembered.cache_clear()
 
 
@@ -74,6 +79,37 @@ def test_kernels_are_built_listed_and_cleared(cache):
     assert "p float64 g float64 v float64" in listed
     assert "5 kernels deleted" in call("kernels", "clear").stdout
     assert list(cache.iterdir()) == []
+
+
+def test_tritons_kernels_are_built_listed_and_cleared(cache):
+    pytest.importorskip("triton")
+    triton_machine.load.cache_clear()
+    triton.program.cache_clear()
+    done = call("kernels", "build", "momentum", "sgd", "--engine", "triton")
+    assert done.exit_code == 0, done.output
+    assert "momentum: 4 built" in done.stdout
+    listed = call("kernels", "list").stdout.splitlines()
+    ours = [line.split() for line in listed if "momentum average=True lr_in_velocity=False" in line]
+    assert [line[0] for line in ours] == ["triton"]
+    assert {"p", "float32", "v"} < set(ours[0])
+    assert ours[0][-1] in ("s", "min")
+    assert sum(line.startswith("triton") for line in listed) >= 4 + 1
+    assert "kernels deleted" in call("kernels", "clear").stdout
+    assert list(cache.glob("*.*")) == []
+    triton_machine.load.cache_clear()  # its files are gone
+    triton.program.cache_clear()
+
+
+def test_the_list_says_what_acts_in_front_of_a_rule_and_how_old_a_kernel_is(cache):
+    p = torch.nn.Parameter(torch.ones(2))
+    p.grad = torch.ones(2)
+    tw.AdamW([p], clip_norm=1.0, centralise=True, engine="cpu").step()
+    for file in cache.glob("*.so"):
+        os.utime(file, (time.time() - 50 * 3600,) * 2)
+    listed = call("kernels", "list").stdout
+    assert "adamw after clip_by_global_norm, centralise amsgrad=False" in listed
+    assert "2 d" in listed
+    assert "(of no rule)" in listed  # whether a compiler works is found out by a library
 
 
 def test_show_prints_the_c_of_a_rule():

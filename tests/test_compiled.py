@@ -49,6 +49,17 @@ def test_every_rule_is_one_graph_that_a_new_t_or_lr_does_not_compile_again(name,
         agree(rule, hyper, torch.float32, 4)
 
 
+def test_what_has_no_dimensions_is_written_by_inductor_as_well(monkeypatch):
+    """A parameter of one number, its slots, and NAdam's product of momenta."""
+    monkeypatch.setattr(compiled, "BACKEND", "aot_eager")  # where torch loses them, without the compiler
+    for name, shape in (("nadam", (3,)), ("momentum", ())):
+        rule = rules.find(name)
+        hyper, p, grads = signature_of(rule).defaults, beginning(shape), gradients(shape, 3)
+        a, b = walk(rule, hyper, p, grads)[-1], walk(rule, hyper, p, grads, compiled)[-1]
+        for slot in a.kept:
+            torch.testing.assert_close(b.kept[slot], a.kept[slot], rtol=1e-14, atol=1e-14)
+
+
 def test_groups_of_other_shapes_get_programs_of_their_own(graphs_only):
     sgd = rules.find("sgd")
     for n in range(1, 11):  # torch would give up after eight

@@ -192,11 +192,12 @@ def _agree_to_last_places(rule: Rule, hyper: dict[str, Any], dtype: torch.dtype,
 
 
 def walked(
-    engine: Any, rule: Rule, hyper: dict[str, Any], p: torch.Tensor, grads: list[torch.Tensor], store: Store = AS_TORCH
-) -> list[Cell]:
+    engine: Any, rule: Rule, hyper: dict[str, Any], p: torch.Tensor, grads: list[torch.Tensor],
+    store: Store = AS_TORCH, interpreted: int = INTERPRETED,
+) -> list[Cell]:  # fmt: skip
     """An engine's walk, where it runs on this machine; an interpreted one takes the first few steps only."""
     device = _device(engine)
-    steps = INTERPRETED if (engine, device) == (triton, "cpu") else len(grads)
+    steps = interpreted if (engine, device) == (triton, "cpu") else len(grads)
     return walk(rule, hyper, p.to(device), [g.to(device) for g in grads[:steps]], engine, store=store)
 
 

@@ -55,6 +55,7 @@ class Signature:
     slots: dict[str, SlotSpec]
     numbers: dict[str, float]
     flags: dict[str, tuple[Any, ...]]  # every allowed value, the default first
+    before: tuple[str, ...] = ()  # the transforms that act in front of it, in their order
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def _read(rule: Rule) -> Signature:
         for reference in (slot.when, slot.start if isinstance(slot.start, str) and slot.start != "p" else None):
             if reference is not None and reference not in {**numbers, **flags}:
                 raise TypeError(f"rule {name}: slot {slot_name} refers to {reference}, which is no argument.")
-    return Signature(name, slots, numbers, flags)
+    return Signature(name, slots, numbers, flags, getattr(rule, "before", ()))
 
 
 def _hints(rule: Rule) -> dict[str, Any]:

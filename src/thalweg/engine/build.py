@@ -80,12 +80,20 @@ def library_path(source: str) -> Path:
     return cache_folder() / f"{key}.so"
 
 
-def label(library: Path) -> tuple[str, str]:
-    """What a library in the cache was compiled from: the rule with its flags, and the types in memory."""
-    source = library.with_suffix(".cpp")
+ENGINES = {".so": "cpu", ".py": "triton"}  # whose a kernel in the cache is, by the end of its name
+
+
+def label(kernel: Path) -> tuple[str, str]:
+    """What a kernel in the cache is of: the rule with its flags, and the types in memory; empty where of no rule."""
+    source = kernel.with_suffix(".cpp") if kernel.suffix == ".so" else kernel
     first = source.read_text().partition("\n")[0] if source.exists() else ""
-    rule, _, types = first.removeprefix("// ").partition(" | ")
-    return rule, types
+    rule, _, types = first.removeprefix("// ").removeprefix("# ").partition(" | ")
+    return (rule, types) if types else ("", "")
+
+
+def kernels() -> list[Path]:
+    """What the cache holds: compiled C++, and Triton's printed sources, which Triton compiles itself."""
+    return sorted(file for file in cache_folder().iterdir() if file.suffix in ENGINES)
 
 
 @functools.lru_cache(maxsize=512)

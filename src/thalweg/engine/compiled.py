@@ -26,20 +26,22 @@ BACKEND = "inductor"
 def program(rule: Rule, flags: tuple[tuple[str, Any], ...], kinds: Any, backend: str) -> Callable[..., None]:
     """The compiled step of tensors of these kinds (shapes, dtypes, devices).
 
-    It takes lists of parameters, gradients and slots by name, then t and the numbers by name, as tensors.
+    It takes lists of parameters, gradients and slots by name, each as `_written` gives it, then t and the numbers by
+    name, as tensors.
     """
     signature = signature_of(rule)
+    shapes = [{"p": p[0], **{name: kind[0] for name, kind in slots}} for p, _, *slots in kinds]
 
     def step(
         ps: list[torch.Tensor], gs: list[torch.Tensor], slots: list[dict[str, torch.Tensor]], t: torch.Tensor,
         numbers: dict[str, torch.Tensor],
     ) -> None:  # fmt: skip
-        for p, g, kept in zip(ps, gs, slots, strict=True):
-            cell = Cell(p, g, kept)
+        for p, g, kept, shape in zip(ps, gs, slots, shapes, strict=True):
+            cell = Cell(p.reshape(shape["p"]), g, {name: value.reshape(shape[name]) for name, value in kept.items()})
             new_p, new = stored(signature, cell, rule(*arguments(signature, cell), t=t, **numbers, **dict(flags)))
-            p.copy_(new_p)
-            for name, value in new.items():
-                kept[name].copy_(value)
+            for name, value in {"p": new_p, **new}.items():
+                old = p if name == "p" else kept[name]
+                old.copy_(value.reshape(old.shape))
 
     # torch counts recompilations by code object: each program gets one of its own, and never compiles twice.
     own = types.FunctionType(step.__code__.replace(), step.__globals__, "step", None, step.__closure__)
@@ -73,9 +75,15 @@ def update(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> None:
         groups[int(cell.t)].append(cell)
     for t, same in groups.items():
         kinds = tuple((_kind(c.p), _kind(c.g), *((n, _kind(s)) for n, s in c.slots.items())) for c in same)
-        columns = [c.p.detach() for c in same], [c.g.detach() for c in same], [dict(c.slots) for c in same]
+        slots = [{name: _written(value) for name, value in c.slots.items()} for c in same]
+        columns = [_written(c.p) for c in same], [c.g.detach() for c in same], slots
         with torch.no_grad():
             program(rule, flags, kinds, BACKEND)(*columns, _tensor(t), numbers)
+
+
+def _written(x: torch.Tensor) -> torch.Tensor:
+    """A tensor that the step writes. Without dimensions torch takes it for a number, and loses what is written."""
+    return x.detach() if x.ndim else x.detach().reshape(1)
 
 
 def _kind(x: torch.Tensor) -> tuple[Any, ...]:

@@ -29,4 +29,5 @@ def compose(transform: Rule, rule: Rule) -> Rule:
     composed.__annotations__ = {**transform.__annotations__, **rule.__annotations__}
     composed.__signature__ = inspect.Signature([*after.values(), *ours])  # type: ignore[attr-defined]
     composed.parts = (transform, rule)  # type: ignore[attr-defined]  who prints a formula reads both sources
+    composed.before = (getattr(transform, "__name__", "transform"), *getattr(rule, "before", ()))  # type: ignore[attr-defined]
     return composed

@@ -131,6 +131,8 @@ def _writes(graph: Graph, kernel: Kernel) -> list[tuple[str, Node]]:
 
 
 def label(graph: Graph, memory: Mapping[str, str]) -> str:
-    """What a printed source is of: the rule with its flags, and the types in memory."""
+    """What a printed source is of: the rule with its flags and what acts in front of it, and the types in memory."""
     flags = "".join(f" {name}={value!r}" for name, value in graph.settings.items())
-    return f"{graph.signature.name}{flags} | {' '.join(f'{slot} {kind}' for slot, kind in memory.items())}"
+    before = [name for name in graph.signature.before if not name.endswith("_decay")]  # which nearly all have
+    after = f" after {', '.join(before)}" if before else ""
+    return f"{graph.signature.name}{after}{flags} | {' '.join(f'{slot} {kind}' for slot, kind in memory.items())}"
