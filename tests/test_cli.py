@@ -45,7 +45,7 @@ def test_compare_says_everything_and_leaves_it(thalweg_):
     assert str(folder / "winner.py") in done.stdout
     for name in ("sgd", "momentum"):
         assert name in done.stdout
-    assert "2 optimizers, work of 33 to 38 runs of 3 steps: about" in done.stderr
+    assert "2 optimizers, equal steps; work of 33 to 38 runs of 3 steps: about" in done.stderr
     assert "confirmation on fresh seeds: 10 runs" in done.stderr
     assert data["task"]["spec"] == TOY
     assert data["budget"]["steps_per_run"] == 3
@@ -154,9 +154,12 @@ def test_resume_report_runs_and_export(thalweg_):
     assert events[-1]["verdict"] == before["verdict"]
     assert all(e["known"] for e in events if e["event"] == "finished")
     assert "started" not in {e["event"] for e in events}
-    assert "momentum" in thalweg_("runs", "mine").stdout
+    listed = thalweg_("runs", "mine").stdout.splitlines()
+    assert len(listed) == 1 + len(before["runs"])  # a run that went on over a rung is one
+    stopped = [line for line in listed if line.endswith("stopped at step 1 of 3")]
+    assert len(stopped) == sum(run["pruned"] for run in before["runs"]) > 0
+    assert thalweg_("runs", "mine", "--failed").stdout == f"0 of {len(before['runs'])} runs failed\n"
     count = sum(e["event"] == "finished" for e in events)
-    assert thalweg_("runs", "mine", "--failed").stdout == f"0 of {count} runs failed\n"
     assert thalweg_("export", "mine", "--csv", "--optuna").exit_code == 0
     with open("mine/runs.csv") as file:
         found = [float(row["final"]) for row in csv.DictReader(file) if row["phase"] == "confirmation"]

@@ -1,5 +1,6 @@
 """What may go wrong in a run: one failed run each, and the comparison goes on to its end."""
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -157,6 +158,30 @@ def test_one_broken_rule_does_not_stop_the_others(tmp_path):
     assert "broken" not in [result.decision["leader"], result.decision["recommended"]]
     assert any("runs of broken failed" in note for note in result.decision["notes"])
     result.save(tmp_path / "out")
+
+
+def test_a_task_that_hangs_while_it_is_measured_hangs_nothing_else(monkeypatch):
+    monkeypatch.setattr("thalweg.lab.measured.PATIENCE", 4.0)
+
+    def batch(step, seed):  # ten steps are timed, and the runs take four
+        if step >= 6:
+            time.sleep(3600)
+        return toy_task.rows(16, 1000 * seed + step)
+
+    task = dataclasses.replace(toy_task.task, train=batch)
+    result = compare(task, "sgd,momentum", points=2, steps=4, jobs=2, timeout=4.0)
+    assert not any(run["error"] for run in result.runs)
+    assert result.data["together"]["why"] == "its steps could not be timed"
+    assert [known["milliseconds_per_step"] for known in result.data["optimizers"].values()] == [None, None]
+
+
+@pytest.mark.slow
+def test_a_task_that_always_hangs_is_failed_runs_and_the_comparison_ends(monkeypatch):
+    monkeypatch.setattr("thalweg.lab.measured.PATIENCE", 4.0)
+    task = breaking(dict.fromkeys(range(1000), "hang"))
+    with pytest.raises(RunError, match=r"every run has failed; the run of .*: Hung: still running after") as it:
+        compare(task, "sgd,momentum", budget="20m", jobs=2, timeout=4.0)
+    assert "in misbehave" in it.value.details
 
 
 def test_a_run_that_failed_is_made_once_more():

@@ -69,7 +69,7 @@ def silent(event):
 def test_a_worker_is_killed_in_the_middle_and_the_ledger_is_that_of_one_process(two, stack, tmp_path, monkeypatch):
     if stack == "auto":  # only kernels step many at once
         monkeypatch.delenv("THALWEG_ENGINE")
-    monkeypatch.setattr("thalweg.lab.compare.decide", lambda *_: Way(3, 2, "asked for"))
+    monkeypatch.setattr("thalweg.lab.measured.decide", lambda *_: Way(3, 2, "asked for"))
     (tmp_path / "died").mkdir()
     task = dying(tmp_path / "died", 1, (12, 0))  # in the second leg of a search run: it had a state
     whole = compare(task, **ASKED, stack=stack, jobs=1)

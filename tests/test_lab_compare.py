@@ -97,7 +97,7 @@ def test_the_same_for_any_number_of_processes(result):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_trained_together_the_numbers_are_the_same_up_to_rounding(result, jobs, monkeypatch):
-    monkeypatch.setattr("thalweg.lab.compare.decide", lambda *_: Way(8, 2, "asked for"))
+    monkeypatch.setattr("thalweg.lab.measured.decide", lambda *_: Way(8, 2, "asked for"))
     together = compare(TOY, "sgd,adamw,momentum", points=3, jobs=jobs)
     assert together.data["together"]["members"] == 8
     assert not [note for note in together.decision["notes"] if "one after the other" in note]
@@ -119,7 +119,7 @@ def test_a_task_that_cannot_be_vectorised_is_trained_one_after_the_other(monkeyp
     found = compare(task, "sgd,momentum", points=3, jobs=1)
     assert found.data["together"]["members"] == 1
     assert "item" in found.data["together"]["why"]
-    monkeypatch.setattr("thalweg.lab.compare.decide", lambda *_: Way(8, 2, "asked for"))
+    monkeypatch.setattr("thalweg.lab.measured.decide", lambda *_: Way(8, 2, "asked for"))
     forced = compare(task, "sgd,momentum", points=3, jobs=1)
     assert [r["final"] for r in forced.runs] == [r["final"] for r in found.runs]
     assert any("one after the other" in note for note in forced.decision["notes"])

@@ -113,9 +113,9 @@ def test_what_was_decided_is_kept_and_members_come_to_the_same_bits(count, tmp_p
         decided.append(Way(3, 2, "asked for") if not decided else Way())
         return decided[-1]
 
-    monkeypatch.setattr("thalweg.lab.compare.decide", lambda *_: Way(3, 2, "asked for"))
+    monkeypatch.setattr("thalweg.lab.measured.decide", lambda *_: Way(3, 2, "asked for"))
     whole = compare(TOY, **asked)
-    monkeypatch.setattr("thalweg.lab.compare.decide", decide)
+    monkeypatch.setattr("thalweg.lab.measured.decide", decide)
     compare(TOY, **asked, out=tmp_path, progress=stop_at(count))
     assert ledger(resume(tmp_path).data) == ledger(whole.data)
     assert len(decided) == 1
@@ -165,12 +165,12 @@ KILLED = """
     import toy_task
     from thalweg.lab.compare import prepared
     from thalweg.lab.store import reading
-    import thalweg.lab.compare, thalweg.lab.report, matplotlib.pyplot
+    import thalweg.lab.measured, thalweg.lab.report, matplotlib.pyplot
 
     folder, seed, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     asked = dict(optimizers="sgd,momentum", points=3, jobs=1, stack=sys.argv[4])
     # What a clock would decide, differently in every folder, is the same for all of them.
-    thalweg.lab.compare.decide = lambda *_: thalweg.lab.way.Way(3, 2, "asked for")
+    thalweg.lab.measured.decide = lambda *_: thalweg.lab.way.Way(3, 2, "asked for")
 
     def child(out, delay=None):
         number = os.fork()

@@ -50,11 +50,11 @@ def runs(
     out: Out,
     failed: Annotated[bool, typer.Option("--failed", help="Those that failed, with their tracebacks.")] = False,
 ) -> None:
-    """List the runs of a comparison, also while it goes on."""
+    """List the runs of a comparison, also while it goes on, each as far as it came."""
     from thalweg.lab.folder import load
 
     with explained():
-        rows = load(out).rows
+        rows = load(out).furthest
     if failed:
         for row in rows:
             if row["run"].failed:
@@ -67,7 +67,8 @@ def runs(
         table.add_column(title, justify="right" if title in ("seed", "steps", "final", "seconds") else "left")
     for row in rows:
         run = row["run"]
-        said = "failed" if run.failed else "diverged" if run.diverged else ""
+        rung = f"stopped at step {row['until']:,} of {row['steps']:,}" if row["until"] else ""
+        said = "failed" if run.failed else "diverged" if run.diverged else rung
         final = "" if run.final is None else f"{run.final:.4g}"
         about = (row["optimizer"], _settings(row), row["phase"], str(row["seed"]), str(run.steps), final)
         table.add_row(*about, f"{run.seconds:.2f}", said)

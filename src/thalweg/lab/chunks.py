@@ -9,8 +9,9 @@ from typing import Any
 
 from thalweg import schedule as schedules
 from thalweg.lab.events import Event, Finished, Progress, Started
+from thalweg.lab.measured import Measurement
 from thalweg.lab.plan import Trial
-from thalweg.lab.pool import Trainer
+from thalweg.lab.pool import Trainer, one_thread
 from thalweg.lab.stacked import train_together
 from thalweg.lab.task import Task
 from thalweg.lab.train import Run
@@ -55,13 +56,18 @@ class Work:
         return self.trainer.task
 
     def __call__(self, work: Any) -> Any:
-        """The run of a trial; of a chunk, what it came to."""
+        """The run of a trial; of a chunk, what it came to; the answer of a measurement."""
+        if isinstance(work, Measurement):
+            with one_thread():
+                return work.measure(self.task, self.trainer.candidate(work.optimizer), *work.given)
         return self._together(work.trials) if isinstance(work, Chunk) else self.trainer(work)
 
     def _together(self, trials: Sequence[Trial]) -> Chunked:
         keep_freed_memory()
         trainings = [self.trainer.begun(trial) for trial in trials]
-        candidate = next(c for c in self.trainer.candidates if c.name == trials[0].optimizer)
+        if len({training.step for training in trainings}) > 1:  # killed while their states were written
+            trainings = [self.trainer.begun(trial, anew=True) for trial in trials]
+        candidate = self.trainer.candidate(trials[0].optimizer)
         find = schedules.find(candidate.schedule(trials[0].schedule))
         try:
             train_together(self.task, trainings, find, trials[0].until)
@@ -151,5 +157,11 @@ class Stacking:
 
 
 def limited(limit: Callable[[Trial], float]) -> Callable[[Any], float]:
-    """The seconds that a trial or a chunk may take."""
-    return lambda work: sum(map(limit, work.trials)) if isinstance(work, Chunk) else limit(work)
+    """The seconds that a trial, a chunk or a measurement may take."""
+
+    def seconds(work: Any) -> float:
+        if isinstance(work, Measurement):
+            return work.seconds
+        return sum(map(limit, work.trials)) if isinstance(work, Chunk) else limit(work)
+
+    return seconds

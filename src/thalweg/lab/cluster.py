@@ -160,7 +160,8 @@ class Away:
 
 
 def _trials(work: Any) -> Sequence[Trial]:
-    return work.trials if isinstance(work, Chunk) else (work,)
+    """Those of a chunk, the one, or none of a measurement."""
+    return work.trials if isinstance(work, Chunk) else (work,) if isinstance(work, Trial) else ()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,25 +22,24 @@ from thalweg.lab.arguments import recorded
 from thalweg.lab.budget import Amount, Budget
 from thalweg.lab.candidates import Candidate, candidates
 from thalweg.lab.chunks import Stacking, Work, limited
-from thalweg.lab.cost import Cost, cost_of
+from thalweg.lab.cost import Cost
 from thalweg.lab.events import Event, Finished, Planned, Progress, Stage, silent
 from thalweg.lab.faults import retried, stop_if_hopeless
 from thalweg.lab.loading import load_task
-from thalweg.lab.plan import Findings, Plan, Trial
-from thalweg.lab.pool import Perform, Trainer, one_thread, processes, solo
+from thalweg.lab.measured import costs_of, limits, way_of
+from thalweg.lab.plan import Findings, Plan
+from thalweg.lab.pool import Perform, Trainer, processes, solo
 from thalweg.lab.protocol import judge, protocol
 from thalweg.lab.result import Result
 from thalweg.lab.states import States
-from thalweg.lab.store import Decided, Store, opened, remembered
+from thalweg.lab.store import Store, opened, remembered
 from thalweg.lab.summary import summary
 from thalweg.lab.task import Task
 from thalweg.lab.train import check_exact
-from thalweg.lab.way import Way, decide
+from thalweg.lab.way import Way
 from thalweg.signature import check_flag
 
-PATIENCE, TIMES = 60.0, 20  # a run hangs that takes longer than a minute, and 20 times what it should take
 TUNED = 3  # alone, so many hyper-parameters are searched as by three times the points in a comparison
-LONG = 24 * 3600.0  # and if nothing could be measured
 
 
 def compare(
@@ -247,14 +246,16 @@ class Comparison:
         way, interrupted = Way(), False
         decided = store.decided if store else _measured
         try:
-            costs = _costs(self.task, self.competitors, plan, decided)
-            way = Way(**decided("together or one after the other", self._way)) if self.stack == "auto" else way
-            shared_by = decided("processes that share the time", lambda: self.jobs)
-            plan = settled(plan, costs, self.amount, self.equal, shared_by)
-            report(_estimate(plan, self.task, costs, self.jobs))
             with TemporaryDirectory(prefix="thalweg-") if store is None else nullcontext(store.states()) as folder:
                 states = States(Path(folder))
-                with self._place(states, limited(_limits(plan, costs, self.timeout))) as perform:
+                limit = limited(limits(costs, self.timeout))  # costs are not known yet
+                with self._place(states, limit) as perform:
+                    costs.update(costs_of(perform, self.competitors, plan, decided, self.timeout))
+                    if self.stack == "auto":
+                        way = way_of(perform, self.competitors, plan, costs, decided, self.jobs)
+                    shared_by = decided("processes that share the time", lambda: self.jobs)
+                    plan = settled(plan, costs, self.amount, self.equal, shared_by)
+                    report(_estimate(plan, self.task, costs, self.jobs))
                     apart = {c.name for c in self.competitors if c.minimizes}
                     stacking = Stacking(perform, way, findings.notes.append, apart, self.jobs)
                     perform = retried(stacking)
@@ -277,17 +278,6 @@ class Comparison:
             return clusters.workers(work, self.cluster, self.jobs, states, limit)
         return processes(work, self.jobs, limit) if self.isolated else solo(work)
 
-    def _way(self) -> dict[str, Any]:
-        """Whether trials are trained together: tried with the first candidate that is no minimizer."""
-        candidate = next((c for c in self.competitors if not c.minimizes), None)
-        if candidate is None:
-            return asdict(Way(why="there are only minimizers"))
-        configure = candidate.configure(self.plan.spaces[candidate.name].default, self.plan.schedule)
-        find = schedules.find(candidate.schedule(self.plan.schedule))
-        with one_thread():
-            found = decide(self.task, configure, find, self.plan.steps, 1000 * self.plan.seed, self.jobs)
-        return asdict(found)
-
 
 def settled(plan: Plan, costs: Mapping[str, Cost], amount: Amount | None, equal: str, jobs: int) -> Plan:
     """The plan when a step of every optimizer has been timed: its horizons, and what an amount of time buys.
@@ -298,6 +288,8 @@ def settled(plan: Plan, costs: Mapping[str, Cost], amount: Amount | None, equal:
         BudgetError: the amount buys no comparison.
     """
     plan = replace(plan, state={name: cost.state for name, cost in costs.items()})
+    if not costs:  # every run will fail, and say why
+        return plan
     if equal == "seconds":
         mean = sum(cost.step for cost in costs.values()) / len(costs)
         horizons = {name: max(1, round(plan.steps * mean / cost.step)) for name, cost in costs.items()}
@@ -333,36 +325,6 @@ def _drive(
             report(event)
 
         perform(trials, keep)
-
-
-def _costs(task: Task, competitors: Sequence[Candidate], plan: Plan, decided: Decided) -> dict[str, Cost]:
-    """Measured once: a comparison that goes on, or is repeated, decides by the same numbers."""
-
-    def measured(c: Candidate) -> dict[str, Any]:
-        with one_thread():
-            return asdict(cost_of(task, c.configure(plan.spaces[c.name].default, plan.schedule), 1000 * plan.seed))
-
-    costs = {}
-    for c in competitors:
-        try:
-            costs[c.name] = Cost(
-                **decided(f"cost of {c.name} {fingerprint.of_function(c.rule)}", lambda c=c: measured(c))
-            )
-        except Exception:  # its runs will fail as well, and say so
-            continue
-    return costs
-
-
-def _limits(plan: Plan, costs: Mapping[str, Cost], timeout: float | None) -> Callable[[Trial], float]:
-    """Seconds that a trial may take: what was asked for, or so many that only one that hangs needs them."""
-
-    def limit(trial: Trial) -> float:
-        cost = costs.get(trial.optimizer)
-        if timeout is not None or cost is None:
-            return timeout or LONG
-        return max(PATIENCE, TIMES * cost.run(trial.end))
-
-    return limit
 
 
 def _measured(name: str, measure: Callable[[], Any]) -> Any:

@@ -92,6 +92,17 @@ class Folder:
         return json.loads(path.read_text("utf-8"))
 
     @property
+    def furthest(self) -> list[dict[str, Any]]:
+        """Of every run its last row: one that halving let go on has a row for each rung."""
+        last: dict[str, dict[str, Any]] = {}
+        for row in self.rows:
+            run = repr([row[name] for name in ("optimizer", "hyper", "seed", "steps", "data", "schedule")])
+            known = last.get(run)
+            if known is None or (row["until"] or row["steps"]) >= (known["until"] or known["steps"]):
+                last[run] = row
+        return list(last.values())
+
+    @property
     def runs(self) -> Any:
         """A pandas frame with a row for every run; each hyper-parameter has a column of its own.
 

@@ -52,10 +52,14 @@ class Trainer:
         self._advance(training, trial)
         return self.ended(trial, training)
 
-    def begun(self, trial: Trial) -> Training:
-        """A trial's training, where it was left if it was."""
+    def candidate(self, name: str) -> Candidate:
+        """The candidate of that name."""
+        return next(c for c in self.candidates if c.name == name)
+
+    def begun(self, trial: Trial, anew: bool = False) -> Training:
+        """A trial's training, where it was left if it was, unless it is to begin anew."""
         training = self._begun(trial)
-        if self.states is None or not self.states.has(trial):
+        if anew or self.states is None or not self.states.has(trial):
             return training
         if not self.states.load(trial, training) or training.step > trial.end:
             training = self._begun(trial)  # half a state may have been loaded, or one of a longer leg
@@ -86,8 +90,7 @@ class Trainer:
                 kept = now
 
     def _begun(self, trial: Trial) -> Training:
-        candidate = next(c for c in self.candidates if c.name == trial.optimizer)
-        configure = candidate.configure(dict(trial.hyper), trial.schedule)
+        configure = self.candidate(trial.optimizer).configure(dict(trial.hyper), trial.schedule)
         return Training(self.task, configure, seed=trial.seed, steps=trial.steps, data=trial.data)
 
 

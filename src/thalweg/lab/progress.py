@@ -41,6 +41,7 @@ class Tally:
     running: list[Trial] = field(default_factory=list)
     ends: dict[Trial, int] = field(default_factory=dict)
     done: float = 0.0
+    known: float = 0.0
     begun: float = field(default_factory=time.monotonic)
 
     def add(self, event: Event) -> None:
@@ -61,7 +62,9 @@ class Tally:
         self.running = [t for t in self.running if t is not event.trial]
         whole = replace(event.trial, until=None)
         self.runs[name] += whole not in self.ends
-        self.done += (event.trial.end - self.ends.get(whole, 0)) / event.trial.steps
+        work = (event.trial.end - self.ends.get(whole, 0)) / event.trial.steps
+        self.done += work
+        self.known += work * event.known
         self.ends[whole] = event.trial.end
         self.diverged[name] += run.diverged
         if run.final is not None and event.trial.end == event.trial.steps and event.trial.phase in SEARCHED:
@@ -70,8 +73,12 @@ class Tally:
 
     @property
     def left(self) -> float | None:
-        """Seconds left at most, from the speed so far; None before the first run has ended. Work is in full runs."""
-        return (time.monotonic() - self.begun) / self.done * max(0, self.most - self.done) if self.done else None
+        """Seconds left at most, from the speed so far; None before the first run has ended. Work is in full runs.
+
+        What is only remembered took no time, and says nothing of the speed.
+        """
+        made = self.done - self.known
+        return (time.monotonic() - self.begun) / made * max(0, self.most - self.done) if made > 0 else None
 
 
 def duration(seconds: float) -> str:
@@ -94,9 +101,11 @@ def estimate(event: Planned) -> str:
     short, long = map(duration, event.seconds)
     time_needed = short if short == long else f"{short} to {long}"
     where = "1 process" if event.jobs == 1 else f"{event.jobs} processes"
+    names, horizons = event.plan.spaces, event.plan.horizons
+    equal = ", ".join(f"{name} {event.plan.horizon(name):,}" for name in names) if horizons else f"{event.plan.steps:,}"
     return (
-        f"{len(event.plan.spaces)} optimizers, work of {least} to {most} runs of {event.plan.steps:,} steps: "
-        f"about {time_needed} on {where}"
+        f"{len(names)} optimizers, equal {'seconds' if horizons else 'steps'}; "
+        f"work of {least} to {most} runs of {equal} steps: about {time_needed} on {where}"
     )
 
 
@@ -123,7 +132,10 @@ def lines(stream: TextIO | None = None) -> Progress:
 def json_lines(event: Event) -> None:
     """For `compare(progress=...)` on a server: writes every event to stdout as one JSON object in a line."""
     if isinstance(event, Planned):
-        plan = {"optimizers": list(event.plan.spaces), "steps": event.plan.steps, "jobs": event.jobs}
+        horizons = {name: event.plan.horizon(name) for name in event.plan.spaces}
+        equal = "seconds" if event.plan.horizons else "steps"
+        plan = {"optimizers": list(horizons), "steps": event.plan.steps, "equal": equal, "horizons": horizons}
+        plan["jobs"] = event.jobs
         log("planned", **plan, seconds=list(event.seconds))
     elif isinstance(event, Stage):
         log("stage", phase=event.phase, runs=event.runs)

@@ -29,6 +29,7 @@ SIZES = (8, 32)  # members that are tried
 STEPS = 8  # timed, after one that is not
 ENOUGH = 1.0  # CPU seconds, after which no more are
 WORTH = 1.05  # how much faster it must be
+MEMBER_STEPS = (STEPS + 1) * (1 + sum(SIZES))  # that are taken in all, at most
 PATIENCE = 3.0  # CPU seconds for a step of the smaller size above which the larger is not tried
 SHARE = 0.5  # of the free memory that members may take
 

@@ -1,0 +1,107 @@
+"""What is measured before the first run: what a step costs, and whether trials are trained together.
+
+It is measured where the runs are made, in a process that can be ended: a task that hangs in its first steps hangs
+nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from thalweg import schedule as schedules
+from thalweg.lab import fingerprint
+from thalweg.lab.candidates import Candidate
+from thalweg.lab.cost import Cost, cost_of
+from thalweg.lab.events import Perform, silent
+from thalweg.lab.plan import Plan, Trial
+from thalweg.lab.store import Decided
+from thalweg.lab.task import Task
+from thalweg.lab.train import Run
+from thalweg.lab.way import MEMBER_STEPS, Way, decide
+
+PATIENCE, TIMES = 60.0, 20  # a run hangs that takes longer than a minute, and 20 times what it should take
+UNKNOWN = 300.0  # and where nobody knows yet what it should take
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A question to a process of the lab: it calls `measure(task, candidate, *given)`, for so many seconds at most."""
+
+    optimizer: str
+    measure: Callable[..., dict[str, Any]]
+    given: tuple[Any, ...]
+    seconds: float
+
+
+def costs_of(
+    perform: Perform, competitors: Sequence[Candidate], plan: Plan, decided: Decided, timeout: float | None
+) -> dict[str, Cost]:
+    """Of a step of every optimizer, one after the other; who could not be measured is left out.
+
+    Measured once: a comparison that goes on, or is repeated, decides by the same numbers.
+    """
+    seconds = UNKNOWN if timeout is None else max(PATIENCE, timeout)
+    costs = {}
+    for c in competitors:
+        asked = Measurement(c.name, _cost, (plan,), seconds)
+        name = f"cost of {c.name} {fingerprint.of_function(c.rule)}"
+        found = decided(name, lambda asked=asked: _answer(perform, asked))
+        if "error" not in found:  # its runs will fail as well, and say so
+            costs[c.name] = Cost(**found)
+    return costs
+
+
+def way_of(
+    perform: Perform,
+    competitors: Sequence[Candidate],
+    plan: Plan,
+    costs: Mapping[str, Cost],
+    decided: Decided,
+    jobs: int,
+) -> Way:
+    """Whether trials are trained together: tried with the first candidate that is no minimizer."""
+    candidate = next((c for c in competitors if not c.minimizes), None)
+
+    def measured() -> dict[str, Any]:
+        if candidate is None:
+            return asdict(Way(why="there are only minimizers"))
+        if candidate.name not in costs:
+            return asdict(Way(why="its steps could not be timed"))
+        seconds = max(PATIENCE, TIMES * MEMBER_STEPS * costs[candidate.name].step)
+        found = _answer(perform, Measurement(candidate.name, _way, (plan, jobs, decide), seconds))
+        return asdict(Way(why=found["error"])) if "error" in found else found
+
+    return Way(**decided("together or one after the other", measured))
+
+
+def _answer(perform: Perform, asked: Any) -> dict[str, Any]:
+    [answer] = perform([asked], silent)
+    return {"error": answer.error} if isinstance(answer, Run) else answer
+
+
+def _cost(task: Task, candidate: Candidate, plan: Plan) -> dict[str, Any]:
+    configure = candidate.configure(plan.spaces[candidate.name].default, plan.schedule)
+    return asdict(cost_of(task, configure, 1000 * plan.seed))
+
+
+def _way(task: Task, candidate: Candidate, plan: Plan, jobs: int, decide: Callable[..., Way]) -> dict[str, Any]:
+    configure = candidate.configure(plan.spaces[candidate.name].default, plan.schedule)
+    find = schedules.find(candidate.schedule(plan.schedule))
+    return asdict(decide(task, configure, find, plan.steps, 1000 * plan.seed, jobs))
+
+
+def limits(costs: Mapping[str, Cost], timeout: float | None) -> Callable[[Trial], float]:
+    """Seconds that a trial may take: what was asked for, or so many that only one that hangs needs them.
+
+    `costs` may be filled later.
+    """
+
+    def limit(trial: Trial) -> float:
+        cost = costs.get(trial.optimizer)
+        if timeout is not None or cost is None:
+            return timeout or UNKNOWN
+        return max(PATIENCE, TIMES * cost.run(trial.end))
+
+    return limit

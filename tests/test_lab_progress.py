@@ -1,0 +1,44 @@
+"""What is told while a comparison runs."""
+
+import dataclasses
+
+import pytest
+
+import toy_task
+from test_faults import trial
+from thalweg.lab.compare import prepared
+from thalweg.lab.events import Finished, Planned
+from thalweg.lab.progress import Tally, estimate
+from thalweg.lab.train import Run
+
+
+def planned(**horizons):
+    plan = dataclasses.replace(prepared(toy_task.task, "sgd,momentum", jobs=1).plan, horizons=horizons)
+    return Planned(plan, "mse", (10.0, 20.0), (60.0, 120.0), 2)
+
+
+def test_what_is_equal_is_said_before_the_start():
+    assert estimate(planned()) == (
+        "2 optimizers, equal steps; work of 10 to 20 runs of 20 steps: about 1 min 0 s to 2 min 0 s on 2 processes"
+    )
+    assert "equal seconds; work of 10 to 20 runs of sgd 1,200, momentum 800 steps" in estimate(
+        planned(sgd=1200, momentum=800)
+    )
+
+
+def finished(seed, why=None, **others):
+    return Finished(trial(seed, steps=20), Run(None if why else 1.0, (), 1.0, 20, why), **others)
+
+
+def test_the_time_left_is_reckoned_from_what_was_made_not_from_what_was_remembered(monkeypatch):
+    tally = Tally()
+    monkeypatch.setattr("thalweg.lab.progress.time.monotonic", lambda: 1000.0)
+    tally.add(planned())
+    for seed in range(10):
+        tally.add(finished(seed, known=True))
+    assert tally.left is None
+    monkeypatch.setattr("thalweg.lab.progress.time.monotonic", lambda: 1030.0)
+    tally.add(finished(10))
+    tally.add(finished(11, why="the loss is inf in step 2"))
+    assert tally.left == pytest.approx(30 / 2 * (20 - 12))  # two were made in 30 seconds, eight are left
+    assert tally.diverged["sgd"] / tally.runs["sgd"] == pytest.approx(1 / 12)
