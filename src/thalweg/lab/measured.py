@@ -25,7 +25,7 @@ PATIENCE, TIMES = 60.0, 20  # a run hangs that takes longer than a minute, and 2
 UNKNOWN = 300.0  # and where nobody knows yet what it should take
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measurement:
     """A question to a process of the lab: it calls `measure(task, candidate, *given)`, for so many seconds at most."""
 
