@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import types
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ import torch
 import thalweg
 import toy_task
 from thalweg import rules
-from thalweg.lab import fingerprint
+from thalweg.extras import MissingExtra
+from thalweg.lab import exports, fingerprint
 from thalweg.lab.compare import compare
 from thalweg.lab.events import Finished, Started
 from thalweg.lab.folder import load, resume
@@ -386,6 +388,40 @@ def test_frames_of_runs_and_curves(first):
     last = curves[curves.key == runs.key[0]].iloc[-1]
     assert (last.step, last.metric) == (20, runs.final[0])
     assert found.result == json.loads((out / "result.json").read_text())
+
+
+def test_tensorboard_gets_every_point_of_every_curve(first, monkeypatch):
+    written = {}
+
+    class Writer:
+        def __init__(self, folder):
+            self.points = written.setdefault(Path(folder), [])
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def add_scalar(self, name, value, step):
+            self.points.append((name, value, step))
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Writer))
+    found = load(first[1])
+    [root] = exports.tensorboard(found)
+    assert len(written) == len(found.rows)
+    for row in found.rows:
+        points = written[root / row["optimizer"] / row["key"]]
+        for name in ("loss", "metric"):
+            wanted = [(name, v, p.step) for p in row["run"].curve if (v := getattr(p, name)) is not None]
+            assert [point for point in points if point[0] == name] == wanted != []
+
+
+def test_without_tensorboard_one_sentence_says_what_to_install(first, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    with pytest.raises(MissingExtra, match="tensorboard is not installed: pip install tensorboard"):
+        exports.tensorboard(load(first[1]))
 
 
 def test_a_folder_without_a_comparison_is_one_sentence(tmp_path):
