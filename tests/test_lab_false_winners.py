@@ -9,21 +9,30 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import false_winners
 
+from thalweg.lab import protocol
 
-@pytest.mark.parametrize("names", ["ab", "abcdefgh"])
+
+@pytest.mark.parametrize("pool", false_winners.POOLS)
 @pytest.mark.parametrize("budget", false_winners.BUDGETS)
-def test_equals_rarely_win(names, budget):
-    repeats = 200
-    shares = false_winners.false_winners("digits", names, false_winners.BUDGETS[budget], repeats, seed=1)
+def test_equals_rarely_win(pool, budget):
+    repeats = 100
+    shares = false_winners.false_winners(pool, "ab", false_winners.BUDGETS[budget], repeats, seed=1)
     assert shares.get("winner", 0.0) <= 0.05 + 2 * (0.05 * 0.95 / repeats) ** 0.5
 
 
 def test_names_share_no_run():
     import numpy as np
 
-    answer, _ = false_winners.equals("digits", "abcdefgh", np.random.default_rng(0))
+    pool = false_winners.Pool.read("digits")
+    answer = false_winners.equals(pool, "abcdefgh", np.random.default_rng(0))
     rows = [row for own in answer.rates.values() for row in own]
-    assert len(set(rows)) == len(rows) == 8 * false_winners.STRATA
+    assert len(set(rows)) == len(rows) == 8 * pool.strata
+
+
+def test_without_the_guard_equals_win_where_their_best_lies_at_an_edge(monkeypatch):
+    monkeypatch.setattr(protocol, "search_lucks", lambda plan, findings: {})
+    shares = false_winners.false_winners("quadratic_deep", "ab", false_winners.BUDGETS["quick"], 20, seed=1)
+    assert shares["winner"] > 0.5
 
 
 def test_a_difference_of_twelve_tenths_is_found():
@@ -31,6 +40,8 @@ def test_a_difference_of_twelve_tenths_is_found():
     found = false_winners.power("ab", 0.0, repeats, seed=1)
     assert found["found"] >= 0.8 - 2 * (0.8 * 0.2 / repeats) ** 0.5
     assert found["detectable at the last look"] < false_winners.EFFECT
+    two_rivals = false_winners.power("abc", 0.0, repeats, seed=1)
+    assert two_rivals["found"] >= 0.8 - 2 * (0.8 * 0.2 / repeats) ** 0.5
     paired = false_winners.power("ab", 0.8, repeats // 4, seed=1)
     assert paired["detectable at the last look"] < found["detectable at the last look"]
     assert paired["found"] >= 0.95

@@ -164,7 +164,7 @@ def test_who_is_separated_stops_and_the_others_go_on():
     assert [len(look) for look in looks] == [15, 10, 20]
     assert {t.optimizer for t in looks[1]} == {"a", "b"}
     assert findings.decision.outcome == "undecided"
-    assert findings.decision.alpha == 0.02
+    assert findings.decision.alpha == 0.03
     assert {c.rival: c.verdict for c in findings.decision.comparisons}["c"] == "better"
     assert findings.decision.n == 20
 

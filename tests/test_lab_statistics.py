@@ -109,3 +109,12 @@ def test_lr_sensitivity_by_hand():
 def test_lr_sensitivity_is_none_where_nothing_can_be_said():
     assert statistics.lr_sensitivity([(0.1, 1.0), (0.2, 1.0)], 5.0, "min") is None
     assert statistics.lr_sensitivity([(0.1, None)] * 3, 5.0, "min") is None
+
+
+def test_another_search_of_a_parabola_is_not_further_behind_than_the_luck_that_is_added():
+    for best in (0.0, 0.1, 0.25, 0.5):  # its distance from the optimum, in spacings
+        values = sorted((best + k) ** 2 for k in range(-4, 5))
+        luck = statistics.search_luck(values[0], values[1:])
+        assert luck == pytest.approx(1 - 2 * best)
+        assert luck >= 0.5**2 - best**2  # another search's best is at most half a spacing away
+    assert statistics.search_luck(1.0, []) == 0.0

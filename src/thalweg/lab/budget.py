@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ALPHA = 0.05
 # How the error of 5 % is spent over the looks at the confirmation (docs/lab.md).
-SPENDING = {1: (0.05,), 2: (0.02, 0.03), 3: (0.01, 0.02, 0.02)}
+SPENDING = {1: (0.05,), 2: (0.02, 0.03), 3: (0.01, 0.01, 0.03)}
 EDGE_RUNS = 2  # for every optimizer, once one of them has its best lr at an edge
 NOISE_SEEDS = 3
 ETA = 3  # of the runs at a rung, one in so many goes on

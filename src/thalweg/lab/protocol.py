@@ -122,24 +122,21 @@ def search_lucks(plan: Plan, findings: Findings) -> dict[str, float]:
 
     Where at least half of its points stand within three standard deviations between seeds of the best, at the first
     rung, where all stand side by side, settings hardly matter, and there is no luck in finding one. Elsewhere it
-    is that of the points (statistics.search_luck), and at least one standard deviation: single seeds have chosen
-    among settings that differ. A run that was pruned or diverged stands with the worst full run: better it was not.
+    is how far the chosen setting stands from the best other one at the search's seed (statistics.search_luck), and
+    at least one standard deviation: single seeds have chosen among settings that differ.
     """
     fresh = [findings.of(name, "confirmation") for name in findings.promoted]
     spread = statistics.pooled_sd([[r.final for _, r in done if r.final is not None] for done in fresh])
     lucks = {}
     for name in findings.promoted:
-        searched, side_by_side = findings.tried(name, *SEARCHED), _side_by_side(plan, findings, name)
+        side_by_side = _side_by_side(plan, findings, name)
         near = sum(value <= min(side_by_side) + ALIKE * spread for value in side_by_side)
-        full = [r.final for t, r in searched if r.final is not None and t.end == t.steps]
-        if 2 * near >= len(side_by_side) or not full:
-            lucks[name] = 0.0
-            continue
-        worst = (min if plan.mode == "max" else max)(full)
-        tried = [
-            (dict(t.hyper)["lr"], r.final if r.final is not None and t.end == t.steps else worst) for t, r in searched
-        ]
-        lucks[name] = max(spread, statistics.search_luck(tried, spread, plan.mode))
+        full = ranked(findings.of(name, *SEARCHED), plan.mode)
+        chosen, others = [], []
+        for trial, run in full:
+            (chosen if dict(trial.hyper) == findings.chosen.get(name) else others).append(score(run, plan.mode))
+        alike = 2 * near >= len(side_by_side) or not chosen
+        lucks[name] = 0.0 if alike else max(spread, statistics.search_luck(chosen[0], others[:1]))
     return lucks
 
 

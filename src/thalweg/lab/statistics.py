@@ -13,7 +13,6 @@ import numpy as np
 from thalweg.extras import require
 
 Mode = Literal["min", "max"]
-NOISE_OF_HALVES = 2.0  # the bests of two times five normal values differ by less in 96 %
 
 
 def mean(values: Sequence[float]) -> float:
@@ -157,32 +156,19 @@ def expected_best(values: Sequence[float], mode: Mode) -> list[float]:
     ]
 
 
-def search_luck(tried: Sequence[tuple[float, float]], spread: float, mode: Mode) -> float:
-    """How far the best of a search may lie from what as many other points would have found.
+def search_luck(chosen: float, others: Sequence[float]) -> float:
+    """How far the chosen setting may lie from what another search would have found: its distance to the best other.
 
-    The points in the order of their learning rate are dealt to two halves in turn, and the bests of the halves are
-    compared. Each half searches twice as coarsely; around a smooth optimum that makes the loss four times as large, so
-    half of the difference is on the safe side. If the best lies at the end of what was tried, the optimum was not
-    enclosed and the loss grows with the distance itself: then twice the difference. What seeds alone may part the
-    halves by (`NOISE_OF_HALVES` standard deviations) is taken out, in squares. benchmarks/false_winners.py tries it.
-    0 for fewer than four points.
-
-    Args:
-        tried: pairs of lr and value.
-        spread: standard deviation between seeds.
-        mode: which way the metric is better.
+    Had the search missed the chosen setting, that one would have stood for the optimizer. Points h apart around a
+    quadratic optimum, the best of them u <= h / 2 away: another search is behind by at most (h^2 / 4 - u^2), the second
+    best of this one by (h^2 - 2 h u), which is never less. Towards an edge beyond which it goes on, both are the
+    slope times a distance. benchmarks/false_winners.py tries it. 0 where there is no other.
 
     Example:
-        >>> search_luck([(0.1, 3.0), (1.0, 1.0), (10.0, 2.0), (100.0, 5.0)], 0.0, "min")  # 2 and 1
+        >>> search_luck(1.0, [3.0, 1.5, 5.0])
         0.5
     """
-    if len(tried) < 4:
-        return 0.0
-    ordered = [value for _, value in sorted(tried)]
-    best = max if mode == "max" else min
-    parted = best(ordered[::2]) - best(ordered[1::2])
-    at_an_end = ordered.index(best(ordered)) in (0, len(ordered) - 1)
-    return math.sqrt(max(0.0, parted**2 - (NOISE_OF_HALVES * spread) ** 2)) * (2.0 if at_an_end else 0.5)
+    return min((abs(value - chosen) for value in others), default=0.0)
 
 
 def lr_sensitivity(
