@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from thalweg.minimize.loop import CALLBACK, CONVERGED, INTERRUPTED, MAXFUN, MAXITER, STALLED, Limits, Progress, run
 from thalweg.minimize.methods import METHODS, SEARCHES, Method, along_lines
 from thalweg.minimize.problem import Form, Problem
@@ -111,9 +113,9 @@ def minimize(
         )
     stop = _stopper(callback, form, chosen) if callback else None
     progress = run(problem, chosen.begin, problem.start(), limits, stop)
-    if not batched and progress.status[0] < 0:
+    if not batched and progress.status < 0:
         raise ValueError(
-            f"fun at x0 is {progress.fun[0]}, its gradient's largest entry {progress.norm[0]}; both must be finite."
+            f"fun at x0 is {progress.fun}, its gradient's largest entry {progress.norm}; both must be finite."
         )
     return _result(progress, form, chosen)
 
@@ -182,7 +184,7 @@ def _result(progress: Progress, form: Form, method: Method) -> Result:
     success = progress.status == CONVERGED
     messages = [
         MESSAGES.get(status, "fun or its gradient is not finite at x0." if status < 0 else "")
-        for status in progress.status
+        for status in np.atleast_1d(progress.status)
     ]
     counts = {
         "status": progress.status,
@@ -211,12 +213,12 @@ def _result(progress: Progress, form: Form, method: Method) -> Result:
             history=method.history,
             **many,
         )
-    one = {name: int(value[0]) for name, value in counts.items()}
+    one = {name: int(value) for name, value in counts.items()}
     return Result(
         form.give(progress.x),
-        float(progress.fun[0]),
+        float(progress.fun),
         form.give(progress.grad),
-        bool(success[0]),
+        bool(success),
         message=messages[0],
         method=method.name,
         history=method.history,

@@ -1,19 +1,22 @@
-"""The few words in which minimizers are written, alike for numpy and torch.
+"""The few words in which minimizers are written, alike for numpy and torch, for one problem and for many.
 
-Everything has a leading axis of independent problems: points and gradients are (B, n), numbers (B,). One
-problem is B = 1. Numbers that steer a decision are float64 numpy arrays on the host; everything of length n
-stays where the points are.
+One problem has points and gradients of shape (n,), and numbers that are scalars; B independent problems have a
+leading axis: (B, n) and (B,). The shapes are written (..., n) and (...). Numbers that steer a decision are
+float64 on the host; everything of length n stays where the points are.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 Array = Any  # numpy.ndarray or torch.Tensor
-_einsum = lambda a, b: np.einsum("bi,bi->b", a, b)  # noqa: E731
+Number = Any  # of one problem a numpy scalar or a tensor without axes, of many an Array (B,)
+Rows = Any  # which of the problems: () for one problem, slice(None) for all of many, or the numbers of some
+_einsum = lambda a, b: np.einsum("...i,...i->...", a, b)  # noqa: E731
 _vecdot = getattr(np, "vecdot", _einsum)  # numpy 2.0
 
 
@@ -22,88 +25,160 @@ def namespace(x: Array) -> Any:
     return torch if isinstance(x, torch.Tensor) else np
 
 
-def dot(a: Array, b: Array) -> Array:
-    """The inner products of the rows: (B, n), (B, n) -> (B,)."""
+def dot(a: Array, b: Array) -> Number:
+    """The inner products of the rows: (..., n), (..., n) -> (...)."""
     return torch.linalg.vecdot(a, b) if isinstance(a, torch.Tensor) else _vecdot(a, b)
 
 
 def matvec(matrix: Array, v: Array) -> Array:
-    """(B, m, n), (B, n) -> (B, m)."""
-    return (matrix @ v[..., None])[..., 0]
+    """(..., m, n), (..., n) -> (..., m)."""
+    return matrix @ v if v.ndim == 1 else (matrix @ v[..., None])[..., 0]
 
 
 def vecmat(v: Array, matrix: Array) -> Array:
-    """(B, m), (B, m, n) -> (B, n)."""
-    return (v[..., None, :] @ matrix)[..., 0, :]
+    """(..., m), (..., m, n) -> (..., n)."""
+    return v @ matrix if v.ndim == 1 else (v[..., None, :] @ matrix)[..., 0, :]
 
 
-def host(*numbers: Array) -> list[np.ndarray]:
-    """Several (B,) arrays as float64 numpy arrays, in one transfer from the device."""
+def root(numbers: Number) -> Number:
+    """The square root; ``** 0.5`` of a numpy scalar is not that of an array in the last digit."""
+    return namespace(numbers).sqrt(numbers)
+
+
+def largest(x: Array) -> Number:
+    """The largest magnitude in each row: (..., n) -> (...)."""
+    return torch.amax(abs(x), -1) if isinstance(x, torch.Tensor) else np.maximum.reduce(abs(x), -1)
+
+
+def epsilon(x: Array) -> float:
+    """The distance from 1 to the next number of its dtype."""
+    return _epsilon(x.dtype)
+
+
+@cache
+def _epsilon(dtype: Any) -> float:
+    return float((torch if isinstance(dtype, torch.dtype) else np).finfo(dtype).eps)
+
+
+def identity(x: Array) -> Array:
+    """The unit matrix for each row: (..., n) -> (..., n, n)."""
+    xp = namespace(x)
+    eye = xp.eye(x.shape[-1], dtype=x.dtype, **({} if xp is np else {"device": x.device}))
+    return eye + x[..., None] * 0
+
+
+# ---- numbers
+
+
+def host(*numbers: Number) -> list[Any]:
+    """Several numbers as float64 on the host, in one transfer from the device."""
     if isinstance(numbers[0], torch.Tensor):
         return list(torch.stack([number.double() for number in numbers]).cpu().numpy())
     return [number if number.dtype == np.float64 else number.astype(np.float64) for number in numbers]
 
 
-def beside(numbers: np.ndarray, x: Array) -> Array:
-    """Numbers of the host as a column (B, 1) of the device and dtype of x."""
-    if isinstance(x, torch.Tensor):
-        return torch.from_numpy(numbers).to(x)[:, None]
-    return numbers[:, None] if x.dtype == np.float64 else numbers.astype(x.dtype)[:, None]
+def placed(numbers: Any, x: Array) -> Any:
+    """Numbers of the host where x is, and of its dtype; one number as Python's, which fits anywhere."""
+    if not numbers.ndim:
+        return float(numbers)
+    return torch.from_numpy(numbers).to(x) if isinstance(x, torch.Tensor) else numbers.astype(x.dtype, copy=False)
 
 
-def every(mask: Array) -> bool:
-    """Whether all of a mask (B,) is true; one problem, the usual case, need not wait for a reduction."""
-    return bool(mask[0]) if len(mask) == 1 else bool(mask.all())
+def beside(numbers: Number, x: Array) -> Any:
+    """Numbers so that they multiply the vectors (..., n), or matrices (..., n, n), of x."""
+    return numbers.reshape(numbers.shape + (1,) * (x.ndim - 1)) if getattr(numbers, "ndim", 0) else numbers
 
 
-def some(mask: Array) -> bool:
-    """Whether any of a mask (B,) is true."""
-    return bool(mask[0]) if len(mask) == 1 else bool(mask.any())
+def where(mask: Any, a: Any, b: Any) -> Any:
+    """Numbers or arrays: a where the mask is true, else b."""
+    if isinstance(mask, np.bool_ | bool):
+        return a if mask else b
+    return namespace(mask).where(mask, a, b)
 
 
-def surely(mask: Array) -> bool:
+def every(mask: Any) -> bool:
+    """Whether all of a mask is true."""
+    return bool(mask.all()) if getattr(mask, "ndim", 0) else bool(mask)
+
+
+def some(mask: Any) -> bool:
+    """Whether any of a mask is true."""
+    return bool(mask.any()) if getattr(mask, "ndim", 0) else bool(mask)
+
+
+def surely(mask: Any) -> bool:
     """Whether all of a mask is known to be true; on a GPU never, since asking would wait for it."""
-    return isinstance(mask, np.ndarray) and every(mask)
+    return not isinstance(mask, torch.Tensor) and every(mask)
 
 
-def perhaps(mask: Array) -> bool:
+def perhaps(mask: Any) -> bool:
     """Whether any of a mask may be true; on a GPU always, since asking would wait for it."""
-    return not isinstance(mask, np.ndarray) or some(mask)
+    return isinstance(mask, torch.Tensor) or some(mask)
 
 
-def largest(x: Array) -> Array:
-    """The largest magnitude in each row: (B, n) -> (B,)."""
-    return abs(x).max(-1) if isinstance(x, np.ndarray) else torch.amax(abs(x), -1)
+# ---- some of the problems
 
 
-def replaced(array: Array, rows: Any, values: Array) -> Array:
-    """The array with other values in these rows, the old one untouched."""
-    array = array.copy() if isinstance(array, np.ndarray) else array.clone()
-    array[rows] = values
+def everyone(numbers: Number) -> Rows:
+    """All problems that these numbers are of."""
+    return slice(None) if numbers.ndim else ()
+
+
+def rows(mask: Any) -> Rows:
+    """The problems for which a mask of the host is true; some are."""
+    return np.flatnonzero(mask) if mask.ndim else ()
+
+
+def each(which: Rows) -> Any:
+    """One problem after the other: of one problem ()."""
+    return [()] if isinstance(which, tuple) else which
+
+
+def put(array: Any, which: Rows, values: Any) -> Any:
+    """The array, with other values written into it for these problems; of one problem the values."""
+    if isinstance(which, tuple):
+        return values
+    array[which] = values
     return array
 
 
-def epsilon(x: Array) -> float:
-    """The distance from 1 to the next number of its dtype."""
-    return float(namespace(x).finfo(x.dtype).eps)
+def replaced(array: Any, which: Rows, values: Any) -> Any:
+    """A copy of the array with other values for these problems; of one problem the values."""
+    if isinstance(which, tuple):
+        return values
+    return put(array.copy() if isinstance(array, np.ndarray) else array.clone(), which, values)
+
+
+def merged(mask: Any, new: Any, old: Any) -> Any:
+    """The new array for the problems for which a mask of the host is true, else the old one."""
+    if every(mask):
+        return new
+    if not some(mask):
+        return old
+    which = rows(mask)
+    return replaced(old, which, new[which])
+
+
+# ---- state
 
 
 def saved(value: Any) -> Any:
-    """An array of a walk as a state_dict keeps it: numbers per problem as a list, which torch does not cast."""
+    """What a walk knows as a state_dict keeps it: numbers as Python's, which torch does not cast."""
     if isinstance(value, dict):
         return {name: saved(one) for name, one in value.items()}
-    if value.ndim == 1:
-        return value.tolist()
+    if not value.ndim:
+        return value.item()
     return torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value.clone()
 
 
 def loaded(value: Any, like: Any) -> Any:
-    """The array again, of the kind of another."""
+    """The array or number again, of the kind of another."""
     if isinstance(value, dict):
         return {name: loaded(one, like[name]) for name, one in value.items()}
-    if isinstance(like, np.ndarray):
-        return np.array(value.cpu().numpy() if isinstance(value, torch.Tensor) else value, dtype=like.dtype)
-    return torch.as_tensor(value).to(like) + (0 if like.dtype != torch.bool else False)
+    if isinstance(like, torch.Tensor):
+        return torch.as_tensor(value).to(like).reshape(like.shape).clone()
+    value = value.cpu().numpy() if isinstance(value, torch.Tensor) else value
+    return np.array(value, dtype=like.dtype).reshape(like.shape)[()]
 
 
 class Told(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from thalweg.minimize.arrays import Array
+from thalweg.minimize.arrays import Array, Number, Rows, namespace
 from thalweg.minimize.direction.conjugate_gradient import Beta, hybrid
 from thalweg.minimize.loop import CONVERGED, STALLED, Limits, run
 from thalweg.minimize.methods import Method, bfgs, cg, limited, newton_cg, newton_exact, self_scaled_broyden
@@ -87,7 +87,7 @@ class FullBatch(torch.optim.Optimizer):
                 p.copy_(part.view_as(p))
 
     def _vector(self, tensors: list[torch.Tensor]) -> Array:
-        flat = torch.cat([t.detach().reshape(-1) for t in tensors])[None]
+        flat = torch.cat([t.detach().reshape(-1) for t in tensors])
         return flat.numpy() if flat.device.type == "cpu" else flat
 
     def _gradients(self) -> Array:
@@ -115,16 +115,16 @@ class FullBatch(torch.optim.Optimizer):
         method = self.method(x.shape[-1])
         walks: list[Any] = []
 
-        def begin(counted: Any, x: Array, f: np.ndarray, g: Array) -> Any:
+        def begin(counted: Any, x: Array, f: Number, g: Array) -> Any:
             again = known if known is not None and _same(known["x"], x) else None
             walk = self._ended if again else None
             if walk is None:
                 problem.paid = again is not None  # whatever it asks for here was paid when the last step ended
                 walk = method.begin(counted, x, f, g)
                 problem.paid = False
-                if again and abs(f[0] - again["f"]) > 1e-9 * abs(again["f"]):
+                if again and abs(f - again["f"]) > 1e-9 * abs(again["f"]):
                     warnings.warn(
-                        f"the loss at the same point was {again['f']:g} and is now {f[0]:g}; {type(self).__name__} "
+                        f"the loss at the same point was {again['f']:g} and is now {f:g}; {type(self).__name__} "
                         "needs a closure without chance: all the data, no dropout.",
                         stacklevel=4,
                     )
@@ -141,7 +141,7 @@ class FullBatch(torch.optim.Optimizer):
         except BaseException:
             self._ended = None
             raise
-        status = int(progress.status[0])
+        status = int(progress.status)
         self.converged, self.stalled = status == CONVERGED, status == STALLED
         self.message = {
             CONVERGED: "The gradient is small enough: no entry is larger than gtol.",
@@ -149,15 +149,15 @@ class FullBatch(torch.optim.Optimizer):
             -1: "The loss or its gradient is not finite.",
         }.get(status, "max_iter steps were taken.")
         if walks and status != STALLED:
-            self._put(walks[0].x[0])
+            self._put(walks[0].x)
             # A line search that gave up leaves nothing to go on with; anything else goes on from here.
             self.state[parameters[0]]["walk"] = walks[0].state()
             self._ended = walks[0] if self.meter is not None else None
-            return float(walks[0].f[0])
-        self._put(progress.x[0])
+            return float(walks[0].f)
+        self._put(progress.x)
         self.state[parameters[0]].pop("walk", None)
         self._ended = None
-        return float(progress.fun[0])
+        return float(progress.fun)
 
 
 class _ClosureProblem:
@@ -167,7 +167,7 @@ class _ClosureProblem:
         self.optimizer, self.closure, self.paid = optimizer, closure, False
 
     def _loss(self, x: Array) -> torch.Tensor:
-        self.optimizer._put(x[0])
+        self.optimizer._put(x)
         with torch.enable_grad():
             loss = self.closure()
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
@@ -178,7 +178,7 @@ class _ClosureProblem:
         if self.optimizer.meter is not None and not self.paid:
             self.optimizer.meter(price)
 
-    def evaluate(self, x: Array, members: np.ndarray) -> tuple[Array, Array]:
+    def evaluate(self, x: Array, members: Rows) -> tuple[Number, Array]:
         if self.optimizer.meter is not None:
             walk, ended = self.optimizer.state[self.optimizer._parameters()[0]].get("walk"), self.optimizer._ended
             if walk is None or not _same(walk["x"], x):
@@ -186,12 +186,12 @@ class _ClosureProblem:
             elif ended is not None:
                 return ended.f, ended.g
         loss = self._loss(x)
-        value = loss.detach().double().reshape(1)
+        value = loss.detach().double().reshape(())
         if self.optimizer.backward:
             gradient = self.optimizer._gradients()
         else:
             gradient = self.optimizer._vector(self._differentiated(loss, False))
-        return (value.numpy() if isinstance(x, np.ndarray) else value), gradient
+        return (value.numpy()[()] if isinstance(x, np.ndarray) else value), gradient
 
     def _differentiated(self, loss: torch.Tensor, graph: bool) -> list[torch.Tensor]:
         if not loss.requires_grad:
@@ -204,14 +204,14 @@ class _ClosureProblem:
                 raise
             raise ValueError("closure called backward; for Newton it must only return the loss.") from None
 
-    def product(self, x: Array, v: Array, members: Any) -> Array:
+    def product(self, x: Array, v: Array, members: Rows) -> Array:
         self._charge(2)
         parameters = self.optimizer._parameters()
         gradient = torch.cat([g.reshape(-1) for g in self._differentiated(self._loss(x), True)])
-        along = torch.from_numpy(v[0]) if isinstance(v, np.ndarray) else v[0]
+        along = torch.from_numpy(v) if isinstance(v, np.ndarray) else v
         return self.optimizer._vector(list(torch.autograd.grad(gradient, parameters, along, materialize_grads=True)))
 
-    def hessian(self, x: Array, members: Any) -> Array:
+    def hessian(self, x: Array, members: Rows) -> Array:
         self._charge(2 * x.shape[-1])
         parameters = self.optimizer._parameters()
         gradient = torch.cat([g.reshape(-1) for g in self._differentiated(self._loss(x), True)])
@@ -221,7 +221,7 @@ class _ClosureProblem:
             )
             for entry in gradient
         ]
-        return np.stack(rows, 1) if isinstance(x, np.ndarray) else torch.stack(rows, 1)
+        return namespace(x).stack(rows)
 
 
 def _same(saved: Array, x: Array) -> bool:

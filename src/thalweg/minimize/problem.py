@@ -1,4 +1,4 @@
-"""The user's function as the loop sees it: k points in, k values and gradients out.
+"""The user's function as the loop sees it: points in, values and gradients out.
 
 A torch function is differentiated here; a numpy function brings its gradient. On the CPU the loop itself runs
 on numpy arrays that share the tensors' memory, on a GPU on the tensors.
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from thalweg.minimize.arrays import Array
+from thalweg.minimize.arrays import Array, Number, Rows, namespace
 
 
 def on_numpy(device: torch.device) -> bool:
@@ -71,19 +71,18 @@ class Form:
         return pytree.tree_unflatten(leaves, self.tree)
 
     def give(self, flat: Array) -> Any:
-        """What the loop holds, (k, n), as the caller gets it: without the leading axis unless batched."""
-        flat = flat if self.batched else flat[0]
+        """What the loop holds, (n,) or (k, n), as the caller gets it."""
         if self.numpy:
             return np.array(flat).reshape(flat.shape[:-1] + tuple(self.shapes[0]))
         return self.tensors(torch.from_numpy(flat.copy()) if isinstance(flat, np.ndarray) else flat.clone())
 
-    def flat(self, value: Any, what: str, count: int) -> torch.Tensor:
-        """A gradient in the form of x0, of k problems, as rows (k, n)."""
+    def flat(self, value: Any, what: str, shape: tuple[int, ...]) -> torch.Tensor:
+        """A gradient in the form of x0 as a tensor of this shape, (n,) or (k, n)."""
         leaves = [torch.as_tensor(leaf) for leaf in pytree.tree_leaves(value)]
-        if sum(leaf.numel() for leaf in leaves) != count * sum(self.sizes):
+        if sum(leaf.numel() for leaf in leaves) != math.prod(shape):
             shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves)
             raise ValueError(f"{what} has the shape {shapes}; it must have that of x0, {sum(self.sizes)} numbers.")
-        return torch.cat([leaf.detach().reshape(count, -1) for leaf in leaves], 1).to(self.start)
+        return torch.cat([leaf.detach().reshape((*shape[:-1], -1)) for leaf in leaves], -1).to(self.start)
 
 
 class Problem:
@@ -114,32 +113,33 @@ class Problem:
         self.graph: tuple[Any, Any, Any] = (None, None, None)
         if jac is None:
             self.evaluate = self._batch_autograd if form.batched else self._one_autograd
-        elif form.batched and vectorized:
+        elif not form.batched:
+            self.evaluate = lambda x, members: self._one_given(x, args)
+        elif vectorized:
             self.evaluate = self._batch_given
         else:
-            self.evaluate = self._each_given
+            self.evaluate = lambda x, members: self._each(self._one_given, members, x)
 
     # ---- between the loop's arrays and the user's
 
     def start(self) -> Array:
-        """The starts, (B, n), as the loop holds them."""
-        return self.form.start.numpy().copy() if self.on_host else self.form.start.clone()
+        """The start (n,), or the starts (B, n), as the loop holds them."""
+        start = self.form.start if self.form.batched else self.form.start[0]
+        return start.numpy().copy() if self.on_host else start.clone()
 
     def _torch(self, x: Array) -> torch.Tensor:
         return torch.from_numpy(x) if isinstance(x, np.ndarray) else x
 
     def _array(self, x: torch.Tensor) -> Array:
-        return x.numpy(force=True) if self.on_host else x.detach()
+        return x.numpy(force=True)[()] if self.on_host else x.detach()
 
     def _argument(self, x: Array) -> Any:
         """Points as the user's function wants them, (n,) or (k, n)."""
         if self.form.numpy and self.jac is not None:
-            return x.reshape(x.shape[:-1] + tuple(self.form.shapes[0]))
+            return x if len(self.form.shapes[0]) == 1 else x.reshape(x.shape[:-1] + tuple(self.form.shapes[0]))
         return self.form.tensors(self._torch(x))
 
     def _arguments(self, members: np.ndarray) -> tuple:
-        if not self.form.batched:
-            return self.args
         return tuple(arg[members] if len(members) < len(arg) else arg for arg in self.args)
 
     # ---- value and gradient
@@ -154,18 +154,16 @@ class Problem:
             return pair
         return self.fun(x, *args), self.jac(x, *args)
 
-    def _each_given(self, x: Array, members: np.ndarray) -> tuple[Array, Array]:
-        """The user's own gradient, one problem after the other."""
-        values = np.empty(len(x))
-        grads = []
-        for i, member in enumerate(members):
-            args = tuple(arg[member] for arg in self.args) if self.form.batched else self.args
-            value, grad = self._given(self._argument(x[i] + 0), args)  # a copy: the user may write into it
-            values[i] = _number(value)
-            grads.append(self._gradient(grad, 1))
-        if not self.on_host:
-            return torch.from_numpy(values).to(x.device), torch.cat(grads)
-        return values, grads[0] if len(grads) == 1 else np.concatenate(grads)
+    def _each(self, one: Callable[..., Any], members: Rows, *arrays: Array) -> list[Any]:
+        """What `one` finds for each problem, stacked; one(*arrays, args), of a problem's own part of each."""
+        own = [tuple(arg[member] for arg in self.args) for member in members]
+        found = zip(*(one(*(array[i] for array in arrays), args) for i, args in enumerate(own)), strict=True)
+        return [namespace(arrays[0]).stack(values) for values in found]
+
+    def _one_given(self, x: Array, args: tuple) -> tuple[Number, Array]:
+        """The user's own gradient, of one problem."""
+        value, grad = self._given(self._argument(x + 0), args)  # a copy: the user may write into it
+        return self._number(value), self._gradient(grad, x)
 
     def _batch_given(self, x: Array, members: np.ndarray) -> tuple[Array, Array]:
         """The user's own gradients, of all at once."""
@@ -173,15 +171,24 @@ class Problem:
         if np.shape(values) != (len(x),):
             raise ValueError(f"fun returned the shape {np.shape(values)}; vectorized, it must return {(len(x),)}.")
         values = torch.as_tensor(values).detach()
-        return self._array(values), self._gradient(grads, len(x))
+        return self._array(values), self._gradient(grads, x)
 
-    def _gradient(self, grad: Any, count: int) -> Array:
+    def _gradient(self, grad: Any, x: Array) -> Array:
+        """A gradient, or gradients, of the shape of x."""
         if self.form.numpy:
-            array = np.array(grad, dtype=self.form.start.numpy().dtype)  # a copy: the user may reuse his own
-            if array.size != count * self.form.sizes[0]:
+            array = np.array(grad, dtype=x.dtype)  # a copy: the user may reuse his own
+            if array.size != x.size:
                 raise ValueError(f"the gradient has the shape {array.shape}; it must have that of x0.")
-            return array.reshape(count, -1)
-        return self._array(self.form.flat(grad, "the gradient", count).clone())
+            return array.reshape(x.shape)
+        return self._array(self.form.flat(grad, "the gradient", x.shape).clone())
+
+    def _number(self, value: Any) -> Number:
+        """The value of one problem, where the loop wants it."""
+        if self.on_host:
+            return np.float64(_number(value))
+        if isinstance(value, torch.Tensor) and value.numel() == 1:
+            return value.detach().reshape(())  # it stays where it is: the loop fetches it with its other numbers
+        return torch.tensor(_number(value), dtype=torch.float64, device=self.form.device)
 
     def _value(self, x: torch.Tensor) -> torch.Tensor:
         """fun at one point (n,), as a tensor with its graph."""
@@ -195,14 +202,14 @@ class Problem:
             raise ValueError(f"fun returned the shape {tuple(value.shape)}; it must return one number.")
         return value.reshape(())
 
-    def _one_autograd(self, x: Array, members: np.ndarray) -> tuple[Array, Array]:
-        leaf = self._torch(x[0]).detach().requires_grad_()
+    def _one_autograd(self, x: Array, members: Rows) -> tuple[Number, Array]:
+        leaf = self._torch(x).detach().requires_grad_()
         with torch.enable_grad():
             value = self._value(leaf)
         if not value.requires_grad:
             raise ValueError("fun returned a value without a graph; it must be computed from x by torch operations.")
         (grad,) = torch.autograd.grad(value, leaf)
-        return self._array(value[None]), self._array(grad[None])
+        return self._array(value), self._array(grad)
 
     def _batch_autograd(self, x: Array, members: np.ndarray) -> tuple[Array, Array]:
         points, args = self._torch(x), self._arguments(members)
@@ -222,13 +229,18 @@ class Problem:
 
     # ---- second derivatives
 
-    def hessian(self, x: Array, members: np.ndarray) -> Array:
-        """(k, n, n) at the points x (k, n)."""
+    def hessian(self, x: Array, members: Rows) -> Array:
+        """(..., n, n) at the points x (..., n)."""
         if self.hess is not None:
-            return self._given_hessian(x, members)
-        points, args = self._torch(x), self._arguments(members)
+            if not self.form.batched:
+                return self._one_hessian(x, self.args)[0]
+            if not self.vectorized:
+                return self._each(self._one_hessian, members, x)[0]
+            return self._matrices(self.hess(self._argument(x), *self._arguments(members)), x)
+        points = self._torch(x)
         if not self.form.batched:
-            return self._array(hessian(self._value)(points[0])[None])
+            return self._array(hessian(self._value)(points))
+        args = self._arguments(members)
         if not self.vectorized:
             return self._array(torch.func.vmap(hessian(self._pure))(points, *args))
         leaf = points.detach().requires_grad_()
@@ -245,35 +257,19 @@ class Problem:
             ]
         return self._array(torch.stack(rows, 1))
 
-    def _given_hessian(self, x: Array, members: np.ndarray) -> Array:
-        n = x.shape[-1]
-        if self.vectorized:
-            given = [self.hess(self._argument(x), *self._arguments(members))]
-        else:
-            given = []
-            for i, member in enumerate(members):
-                args = tuple(arg[member] for arg in self.args) if self.form.batched else self.args
-                given.append(self.hess(self._argument(x[i]), *args))
-        matrices = [torch.as_tensor(H).detach().reshape(-1, n, n).to(self.form.start) for H in given]
-        return self._array(torch.cat(matrices))
+    def _one_hessian(self, x: Array, args: tuple) -> tuple[Array]:
+        return (self._matrices(self.hess(self._argument(x), *args), x),)
 
-    def _row(self, x: torch.Tensor, *args: Any) -> torch.Tensor:
-        """One problem of a vectorized function."""
-        return self.fun(self.form.tensors(x[None]), *(arg[None] for arg in args))[0]
+    def _matrices(self, H: Any, x: Array) -> Array:
+        """What hess returned, as (..., n, n)."""
+        return self._array(torch.as_tensor(H).detach().reshape((*x.shape, x.shape[-1])).to(self.form.start))
 
-    def product(self, x: Array, v: Array, members: np.ndarray) -> Array:
-        """(k, n): the Hessians at x times the vectors v."""
+    def product(self, x: Array, v: Array, members: Rows) -> Array:
+        """(..., n): the Hessians at x times the vectors v."""
         if self.hessp is not None or self.hess is not None:
-            rows = []
-            for i, member in enumerate(members):
-                args = tuple(arg[member] for arg in self.args) if self.form.batched else self.args
-                if self.hessp is not None:
-                    Hv = self.hessp(self._argument(x[i]), self._argument(v[i]), *args)
-                    rows.append(self._gradient(Hv, 1))
-                else:
-                    rows.append(self.hessian(x[i : i + 1], members[i : i + 1])[0] @ v[i][:, None])
-                    rows[-1] = rows[-1].reshape(1, -1)
-            return np.concatenate(rows) if self.on_host else torch.cat(rows)
+            if self.form.batched:
+                return self._each(self._one_product, members, x, v)[0]
+            return self._one_product(x, v, self.args)[0]
         points, along = self._torch(x), self._torch(v)
         if self.form.batched:
             pure = self._row if self.vectorized else self._pure
@@ -284,15 +280,24 @@ class Problem:
 
             return self._array(torch.func.vmap(one)(points, along, *args))
         if self.graph[0] is not x:  # the same point again: the graph of its gradient is kept
-            leaf = points[0].detach().requires_grad_()
+            leaf = points.detach().requires_grad_()
             with torch.enable_grad():
                 (grad,) = torch.autograd.grad(self._value(leaf), leaf, create_graph=True)
             self.graph = (x, leaf, grad)
         _, leaf, grad = self.graph
         if not grad.requires_grad:  # a linear function
             return v * 0
-        (Hv,) = torch.autograd.grad(grad, leaf, along[0], retain_graph=True, allow_unused=True)
-        return v * 0 if Hv is None else self._array(Hv[None])
+        (Hv,) = torch.autograd.grad(grad, leaf, along, retain_graph=True, allow_unused=True)
+        return v * 0 if Hv is None else self._array(Hv)
+
+    def _one_product(self, x: Array, v: Array, args: tuple) -> tuple[Array]:
+        if self.hessp is None:
+            return (self._one_hessian(x, args)[0] @ v,)
+        return (self._gradient(self.hessp(self._argument(x), self._argument(v), *args), x),)
+
+    def _row(self, x: torch.Tensor, *args: Any) -> torch.Tensor:
+        """One problem of a vectorized function."""
+        return self.fun(self.form.tensors(x[None]), *(arg[None] for arg in args))[0]
 
 
 def hessian(fun: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:

@@ -110,7 +110,7 @@ class _Asked:
 
     def hessian(self, x: Any, rows: Any) -> Any:
         H = self.counted.hessian(x, rows)
-        self.H, self.hessians = H[0].copy(), self.hessians + 1
+        self.H, self.hessians = H.copy(), self.hessians + 1
         return H
 
     def product(self, x: Any, v: Any, rows: Any) -> Any:
@@ -123,7 +123,7 @@ class _Listener:
 
     def __init__(self, walk: Any, asked: _Asked, iterations: list[Iteration], x: Any, f: Any, g: Any):
         self.walk, self.asked, self.iterations = walk, asked, iterations
-        self._begin(x[0], f[0], g[0])
+        self._begin(x, f, g)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.walk, name)
@@ -131,25 +131,25 @@ class _Listener:
     def ask(self) -> Any:
         x, now, walk = self.walk.ask(), self.iterations[-1], self.walk
         if isinstance(walk, LineWalk):
-            now.d, now.plain = walk.d[0].copy(), bool(walk.plain[0]) and not walk.direction.hessian
-            numbers = {"a": float(walk.step[0])}
+            now.d, now.plain = walk.d.copy(), bool(walk.plain) and not walk.direction.hessian
+            numbers = {"a": float(walk.step)}
         else:
-            now.d = x[0] - now.p
-            radius, length = walk.radius[0], walk.length[0]
+            now.d = x - now.p
+            radius, length = walk.radius, walk.length
             numbers = {"radius": radius, "length": length}
             if "H" in now.known:  # (H + mu I) s = -g
                 s = now.d
                 inside = length < (1 - 1e-5) * radius
                 numbers["mu"] = 0.0 if inside else -(s @ (now.g + now.known["H"] @ s)) / (s @ s)
-            numbers["foretold"] = walk.foretold[0]
-        now.trials.append(Trial(x[0].copy(), np.nan, {name: float(value) for name, value in numbers.items()}))
+            numbers["foretold"] = walk.foretold
+        now.trials.append(Trial(x.copy(), np.nan, {name: float(value) for name, value in numbers.items()}))
         return x
 
     def tell(self, x: Any, f: Any, g: Any) -> Any:
         now, trial = self.iterations[-1], self.iterations[-1].trials[-1]
-        trial.f = float(f[0])
+        trial.f = float(f)
         if isinstance(self.walk, LineWalk):
-            trial.numbers["slope"] = float(g[0] @ now.d)
+            trial.numbers["slope"] = float(g @ now.d)
         else:
             gained = now.f - trial.f
             foretold = trial.numbers["foretold"]
@@ -157,14 +157,14 @@ class _Listener:
         told = self.walk.tell(x, f, g)
         now.hessians = self.asked.hessians - sum(each.hessians for each in self.iterations[:-1])
         now.products = self.asked.products - sum(each.products for each in self.iterations[:-1])
-        if told.moved[0]:
-            taken = next(each for each in reversed(now.trials) if (each.p == told.x[0]).all())
+        if told.moved:
+            taken = next(each for each in reversed(now.trials) if (each.p == told.x).all())
             taken.accepted = True
-            now.s, now.y = told.x[0] - now.p, told.g[0] - now.g
-            now.learned = self._learned(now, told.g[0])
-            self._begin(told.x[0], told.f[0], told.g[0])
+            now.s, now.y = told.x - now.p, told.g - now.g
+            now.learned = self._learned(now, told.g)
+            self._begin(told.x, told.f, told.g)
         elif not isinstance(self.walk, LineWalk):
-            now.learned = {"radius": float(self.walk.radius[0])}
+            now.learned = {"radius": float(self.walk.radius)}
         return told
 
     def _begin(self, p: Any, f: Any, g: Any) -> None:
@@ -172,20 +172,20 @@ class _Listener:
         if self.asked.H is not None:
             known["H"] = self.asked.H
             if isinstance(self.walk, LineWalk):
-                known["D"] = newton.factor(self.asked.H[None])[1][0]
+                known["D"] = newton.factor(self.asked.H)[1]
         self.iterations.append(Iteration(p.copy(), float(f), g.copy(), -g, known=known))
 
     def _learned(self, now: Iteration, g: Any) -> dict[str, Any]:
         """What the walk holds, having moved to a point with this gradient."""
         if not isinstance(self.walk, LineWalk):
-            return {"radius": float(self.walk.radius[0])}
+            return {"radius": float(self.walk.radius)}
         memory = self.walk.memory
         if "age" in memory:  # conjugate gradients: the new direction is beta d - D g
-            D = memory["D"][0] if "D" in memory else 1.0
-            return {"beta": float((self.walk.d[0] + D * g) @ now.d / (now.d @ now.d))}
-        learned: dict[str, Any] = {"H0": memory["H0"][0].copy()} if "H0" in memory else {}
+            D = memory.get("D", 1.0)
+            return {"beta": float((self.walk.d + D * g) @ now.d / (now.d @ now.d))}
+        learned: dict[str, Any] = {"H0": memory["H0"].copy()} if "H0" in memory else {}
         if "H" in memory and not self.walk.direction.hessian:
-            learned["H"] = memory["H"][0].copy()
+            learned["H"] = memory["H"].copy()
         elif "H0" in memory and len(g) <= WRITTEN:
-            learned["H"] = np.array([lbfgs.product(memory, unit[None])[0] for unit in np.eye(len(g))]).T
+            learned["H"] = np.array([lbfgs.product(memory, unit) for unit in np.eye(len(g))]).T
         return learned

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.minimize.arrays import dot, epsilon, matvec, namespace, perhaps, surely
+from thalweg.minimize.arrays import beside, dot, epsilon, identity, matvec, namespace, perhaps, root, surely, where
 from thalweg.minimize.card import MethodCard
 from thalweg.minimize.direction import Direction, Memory
 
@@ -19,17 +19,10 @@ def start(g: Any) -> Memory:
     return {"H": identity(g), "fresh": dot(g, g) == dot(g, g)}
 
 
-def identity(g: Any) -> Any:
-    """B unit matrices of the gradient's kind, (B, n, n)."""
-    xp = namespace(g)
-    eye = xp.eye(g.shape[-1], dtype=g.dtype) if xp.__name__ == "numpy" else xp.eye(g.shape[-1]).to(g)
-    return eye[None] + g[:, :, None] * 0
-
-
 def curvature(s: Any, y: Any) -> tuple[Any, Any, Any]:
     """s'y, y'y, and whether s'y is positive beyond rounding: relative to |s||y|, never to a constant."""
     sy, yy = dot(s, y), dot(y, y)
-    return sy, yy, sy > epsilon(s) * (dot(s, s) * yy) ** 0.5
+    return sy, yy, sy > epsilon(s) * root(dot(s, s) * yy)
 
 
 def updates(rescale: bool = True) -> Direction:
@@ -37,26 +30,25 @@ def updates(rescale: bool = True) -> Direction:
 
     def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
         """H + (1 + y'Hy / s'y) ss' / s'y - (Hy s' + s y'H) / s'y with c H for H, and d = -Hg."""
-        xp = namespace(g)
         sy, yy, sound = curvature(s, y)
         H, fresh = memory["H"], memory["fresh"]
         alike = surely(sound) and not perhaps(fresh)
         if not alike:
-            sy = xp.where(sound, sy, 1)
+            sy = where(sound, sy, 1)
             # H0 = (s'y / y'y) I: Nocedal and Wright, equation 6.20
-            H = H * xp.where(fresh & sound, sy / xp.where(sound, yy, 1), 1)[:, None, None]
+            H = H * beside(where(fresh & sound, sy / where(sound, yy, 1), 1), H)
         Hy = matvec(H, y)
         ratio = dot(y, Hy) / sy
         if rescale:  # c = max(1, s'Bs / s'y), where s = a d and B d = -g: no matrix B is needed
-            c = dot(s, y - g) * (dot(s, s) / dot(d, d)) ** 0.5 / sy
+            c = dot(s, y - g) * root(dot(s, s) / dot(d, d)) / sy
             more = c > 1 if alike else sound & ~fresh & (c > 1)
             if perhaps(more):
-                c = xp.where(more, c, 1)
-                H, Hy, ratio = H * c[:, None, None], Hy * c[:, None], ratio * c
-        w = ((1 + ratio) / 2 / sy)[:, None] * s - Hy / sy[:, None]
+                c = where(more, c, 1)
+                H, Hy, ratio = H * beside(c, H), Hy * beside(c, Hy), ratio * c
+        w = beside((1 + ratio) / 2 / sy, s) * s - Hy / beside(sy, Hy)
         if not alike:
-            w = xp.where(sound[:, None], w, 0)  # an unsound pair teaches nothing
-        half = s[:, :, None] * w[:, None, :]
+            w = where(beside(sound, w), w, namespace(w).zeros_like(w))  # an unsound pair teaches nothing
+        half = s[..., :, None] * w[..., None, :]
         added = half + half.swapaxes(-1, -2)
         added += H  # into an array of our own: one matrix less to allocate
         H = added

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.minimize.arrays import dot, matvec, namespace, perhaps
+from thalweg.minimize.arrays import beside, dot, matvec, namespace, perhaps, root, where
 from thalweg.minimize.card import MethodCard
 from thalweg.minimize.direction import Direction, Memory
 from thalweg.minimize.direction.bfgs import curvature, start
@@ -19,45 +19,44 @@ def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
     """(H - Hyy'H / y'Hy + phi v v') / tau + ss' / s'y with Al-Baali's theta and tau, and d = -Hg."""
     xp, n = namespace(g), g.shape[-1]
     sy, yy, sound = curvature(s, y)
-    sy = xp.where(sound, sy, 1)
+    sy = where(sound, sy, 1)
     H, fresh = memory["H"], memory["fresh"]
-    s_B_s = -dot(s, g - y) * (dot(s, s) / dot(d, d)) ** 0.5  # s = a d and d = -Hg: no matrix B is needed
+    s_B_s = -dot(s, g - y) * root(dot(s, s) / dot(d, d))  # s = a d and d = -Hg: no matrix B is needed
     if perhaps(fresh):
-        scale = xp.where(fresh & sound, sy / xp.where(sound, yy, 1), 1)
-        H, s_B_s = H * scale[:, None, None], xp.where(fresh, dot(s, s) / scale, s_B_s)
+        scale = where(fresh & sound, sy / where(sound, yy, 1), 1)
+        H, s_B_s = H * beside(scale, H), where(fresh, dot(s, s) / scale, s_B_s)
     Hy = matvec(H, y)
-    yHy = xp.where(sound, dot(y, Hy), 1)
-    b, h = xp.where(sound, s_B_s / sy, 1), yHy / sy
-    a = xp.where(h * b - 1 > 0, h * b - 1, 0)  # >= 0 by Cauchy and Schwarz, but for rounding
-    some = xp.where(a > 0, a, 1)
-    c = (a / (1 + a)) ** 0.5
+    yHy = where(sound, dot(y, Hy), 1)
+    b, h = where(sound, s_B_s / sy, 1), yHy / sy
+    a = where(h * b - 1 > 0, h * b - 1, 0 * h)  # >= 0 by Cauchy and Schwarz, but for rounding
+    some = where(a > 0, a, 1)
+    c = root(a / (1 + a))
     rho = h * (1 - c)
-    rho = xp.where(rho < 1, rho, 1)
-    low = xp.where(a > 0, (rho - 1) / some, 0)
+    rho = where(rho < 1, rho, 1)
+    low = where(a > 0, (rho - 1) / some, 0)
     theta = (1 - b) / b
-    theta = xp.where(theta < 1 / rho, theta, 1 / rho)
-    theta = xp.where(theta > low, theta, low)
+    theta = where(theta < 1 / rho, theta, 1 / rho)
+    theta = where(theta > low, theta, low)
     sigma = 1 + a * theta
-    tau = xp.where(b > 1, 1 / b, 1)
+    tau = where(b > 1, 1 / b, 1)
     spread = sigma ** (-1 / max(n - 1, 1))
-    bound = xp.where(theta > 0, 1 / xp.where(theta > 0, theta, 1), sigma / tau)
-    tau = tau * xp.where(spread < bound, spread, bound)
+    bound = where(theta > 0, 1 / where(theta > 0, theta, 1), sigma / tau)
+    tau = tau * where(spread < bound, spread, bound)
     phi = (1 - theta) / sigma
     # All that is added lies in the span of s and Hy, so that it is one product of (n, 2) by (2, n).
     ss = (phi * yHy / sy / tau + 1) / sy
     sH = -phi / (sy * tau)
     HH = (phi - 1) / (yHy * tau)
-    teach = sound[:, None]
     left = xp.stack([s, Hy], -1)
     right = xp.stack(
         [
-            xp.where(teach, ss[:, None] * s + sH[:, None] * Hy, 0),
-            xp.where(teach, sH[:, None] * s + HH[:, None] * Hy, 0),
+            where(beside(sound, s), beside(ss, s) * s + beside(sH, s) * Hy, 0 * s),
+            where(beside(sound, s), beside(sH, s) * s + beside(HH, s) * Hy, 0 * s),
         ],
         -2,
     )
     added = left @ right
-    added += H / xp.where(sound, tau, 1)[:, None, None]
+    added += H / beside(where(sound, tau, 1), H)
     H = added
     return {"H": H, "fresh": fresh & ~sound}, -matvec(H, g)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from thalweg.minimize.arrays import dot, namespace, perhaps
+from thalweg.minimize.arrays import beside, dot, namespace, perhaps, root, where
 from thalweg.minimize.card import MethodCard
 from thalweg.minimize.direction import Direction, Memory
 from thalweg.minimize.direction.bfgs import curvature
@@ -31,7 +31,7 @@ def polak_ribiere(g: Any, y: Any, d: Any) -> Any:
     """max(0, g'y / g_old'g_old) (Polak and Ribiere 1969; the plus by Powell 1984)."""
     old = g - y
     beta = dot(g, y) / dot(old, old)
-    return namespace(g).where(beta > 0, beta, 0)
+    return where(beta > 0, beta, 0 * beta)
 
 
 def hestenes_stiefel(g: Any, y: Any, d: Any) -> Any:
@@ -46,9 +46,9 @@ def dai_yuan(g: Any, y: Any, d: Any) -> Any:
 
 def hybrid(g: Any, y: Any, d: Any) -> Any:
     """max(0, min(HS, DY)) (Dai and Yuan 2001): HS where it is safe, DY where it is not."""
-    dy, least = dot(d, y), namespace(g).minimum(dot(g, y), dot(g, g))
-    beta = least / dy
-    return namespace(g).where(beta > 0, beta, 0)
+    gy, gg = dot(g, y), dot(g, g)
+    beta = where(gy < gg, gy, gg) / dot(d, y)
+    return where(beta > 0, beta, 0 * beta)
 
 
 def hager_zhang(g: Any, y: Any, d: Any, eta: float = 0.4) -> Any:
@@ -56,7 +56,7 @@ def hager_zhang(g: Any, y: Any, d: Any, eta: float = 0.4) -> Any:
     dy = dot(d, y)
     beta = (dot(g, y) - 2 * dot(d, g) * dot(y, y) / dy) / dy
     bound = eta * dot(d, g - y) / dot(d, d)
-    return namespace(g).where(beta > bound, beta, bound)
+    return where(beta > bound, beta, bound)
 
 
 def conjugate_gradient(beta: Beta = hybrid, restart: int = 1, scaled: bool = True) -> Direction:
@@ -71,29 +71,29 @@ def conjugate_gradient(beta: Beta = hybrid, restart: int = 1, scaled: bool = Tru
     def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
         xp = namespace(g)
         age, known, D = memory["age"] + 1, dict(memory), memory.get("D", 1)
-        root = D**0.5
-        weight = beta(root * g, root * y, d / root)  # of the scaled unknowns
+        scale = root(D) if scaled else 1
+        weight = beta(scale * g, scale * y, d / scale)  # of the scaled unknowns
         again = ~xp.isfinite(weight) | (age >= restart * max(g.shape[-1], 10))
         if scaled:
             known |= learned(memory, s, y)
             if perhaps(again):  # as long as the old one along g, so that the next step may be guessed from the last
                 length = dot(g, D * g) / dot(g, known["next"] * g)
-                D = xp.where((again & xp.isfinite(length))[:, None], known["next"] * length[:, None], D)
+                D = where(beside(again & xp.isfinite(length), D), known["next"] * beside(length, D), D)
             known["D"] = D
-        known["age"] = xp.where(again, 0, age)
-        return known, xp.where(again, 0, weight)[:, None] * d - D * g
+        known["age"] = where(again, 0 * age, age)
+        return known, beside(where(again, 0 * age, weight), d) * d - D * g
 
     return Direction(start, turn, False, card)
 
 
 def learned(memory: Memory, s: Any, y: Any) -> Memory:
     """The next diagonal after one more pair, an unsound one left out."""
-    xp = namespace(s)
     sy, yy, sound = curvature(s, y)
-    keep, sy = sound[:, None], xp.where(sound, sy, 1)[:, None]
-    H0 = xp.where(memory["fresh"][:, None], sy / xp.where(sound, yy, 1)[:, None], memory["next"])
-    new = updated(H0, s / sy**0.5, y / sy**0.5)
-    return {"next": xp.where(keep, new, memory["next"]), "fresh": memory["fresh"] & ~sound}
+    sy, old = where(sound, sy, 1 + 0 * yy), memory["next"]
+    H0 = where(beside(memory["fresh"], old), beside(sy / where(sound, yy, 1), old) + 0 * old, old)
+    length = beside(root(sy), s)
+    new = updated(H0, s / length, y / length)
+    return {"next": where(beside(sound, old), new, old), "fresh": memory["fresh"] & ~sound}
 
 
 card = MethodCard(

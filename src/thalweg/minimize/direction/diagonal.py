@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.minimize.arrays import dot, namespace
+from thalweg.minimize.arrays import beside, dot, epsilon, namespace, where
 
 
 def updated(H0: Any, s: Any, y: Any) -> Any:
-    """The diagonal H0 (B, n) of an inverse Hessian after one more sound pair, scaled to s'y = 1.
+    """The diagonal H0 (..., n) of an inverse Hessian after one more sound pair, scaled to s'y = 1.
 
     Gilbert and Lemarechal, Math. Programming 45, 1989, equation 4.9, in terms of the inverse:
     diag(D + y y' - D s s'D / s'Ds)^-1 with D = (y'H0 y) H0^-1, which is Oren and Spedicato's scaling.
     """
-    xp = namespace(s)
-    yHy, sBs = dot(y, H0 * y)[:, None], dot(s, s / H0)[:, None]
-    inverse = yHy / H0 + y * y - yHy * (s / H0) ** 2 / xp.where(sBs > 0, sBs, 1)
-    fine = (inverse > 0) & xp.isfinite(inverse)  # always, but for rounding and unsound pairs
-    return xp.where(fine, 1 / xp.where(fine, inverse, 1), H0)
+    D = beside(dot(y, H0 * y), s) / H0
+    Ds = D * s
+    sDs = dot(s, Ds)
+    inverse = D - Ds * Ds / beside(where(sDs > 0, sDs, 1), s) + y * y
+    return 1 / namespace(s).maximum(inverse, epsilon(s) * D)  # by less than that is rounding

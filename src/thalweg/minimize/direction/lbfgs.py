@@ -1,8 +1,12 @@
 """L-BFGS: BFGS that remembers only its last m pairs, in 2 m n numbers.
 
-The two loops over the pairs are written as products of small matrices, so that they are a handful of
-operations for any number of problems. Each pair is kept scaled to s'y = 1; an empty place is zero and
-teaches nothing.
+One pair of the past gives H+ = V'HV + s s' with V = I - y s', where the pair is scaled to s'y = 1. All m of them
+on a matrix H0 give the same in one piece,
+
+    H = (I - Q'Y) H0 (I - Y'Q) + Q'Q,
+
+where the rows of Y are the y and the rows of Q the s, each changed by V' of every later pair. So a product with H
+is four products with Q and Y, for any number of problems; an empty place is zero and teaches nothing.
 
 What the pairs stand on, H0, is a diagonal that learns from every pair, too, so that unknowns of different
 scale each get a step of their own size.
@@ -12,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.minimize.arrays import dot, matvec, namespace, surely, vecmat
+from thalweg.minimize.arrays import beside, dot, matvec, namespace, perhaps, root, surely, vecmat, where
 from thalweg.minimize.card import MethodCard
 from thalweg.minimize.direction import Direction, Memory
 from thalweg.minimize.direction.bfgs import curvature
@@ -20,51 +24,44 @@ from thalweg.minimize.direction.diagonal import updated
 
 
 def product(memory: Memory, g: Any) -> Any:
-    """H g by the two loops: u the coefficients of the first, w those of the second."""
-    S, Y, P = memory["S"], memory["Y"], memory["P"]
-    u = matvec(P, matvec(S, g))  # P is the inverse of the triangle of s_i'y_j, j >= i
-    r = memory["H0"] * (g - vecmat(u, Y))
-    w = vecmat(u - matvec(Y, r), P)
-    return r + vecmat(w, S)
+    """H g."""
+    Q, Y, H0 = memory["Q"], memory["Y"], memory["H0"]
+    u = matvec(Q, g)
+    r = H0 * (g - vecmat(u, Y))
+    return r + vecmat(u - matvec(Y, r), Q)
 
 
 def append(memory: Memory, s: Any, y: Any, diagonal: bool) -> Memory:
     """The memory with one more pair, the oldest forgotten; as it was where the pair is unsound."""
-    S, Y, P, H0, fresh = (memory[name] for name in ("S", "Y", "P", "H0", "fresh"))
-    xp = namespace(s)
     sy, yy, sound = curvature(s, y)
-    sy = xp.where(sound, sy, 1)[:, None]
-    root = sy**0.5
-    s, y = s / root, y / root
-    # The inverse of [[R, c], [0, 1]] is [[P, -Pc], [0, 1]]; dropping the oldest drops its row and column.
-    newer = P[:, 1:, 1:]
-    column = -matvec(newer, matvec(S[:, 1:], y))
-    new_P = P * 0
-    new_P[:, :-1, :-1] = newer
-    new_P[:, :-1, -1] = column
-    new_P[:, -1, -1] = 1
-    new_S = xp.concatenate([S[:, 1:], s[:, None]], 1)
-    new_Y = xp.concatenate([Y[:, 1:], y[:, None]], 1)
-    gamma = sy / xp.where(sound, yy, 1)[:, None]
-    new_H0 = updated(xp.where(fresh[:, None], gamma, H0), s, y) if diagonal else gamma + 0 * H0
+    if not perhaps(sound):
+        return memory
     if not surely(sound):
-        keep = sound[:, None, None]
-        new_S, new_Y, new_P = xp.where(keep, new_S, S), xp.where(keep, new_Y, Y), xp.where(keep, new_P, P)
-        new_H0 = xp.where(sound[:, None], new_H0, H0)
-    return {"S": new_S, "Y": new_Y, "P": new_P, "H0": new_H0, "fresh": fresh & ~sound}
+        sy, yy = where(sound, sy, 1), where(sound, yy, 1)
+    fresh, H0, length = memory["fresh"], memory["H0"], beside(root(sy), s)
+    s, y = s / length, y / length
+    Q, Y = memory["Q"][..., 1:, :], memory["Y"][..., 1:, :]
+    Q = Q - matvec(Q, y)[..., None] * s[..., None, :]  # V'q for every row q
+    if perhaps(fresh) or not diagonal:
+        gamma = beside(sy / yy, H0) + 0 * H0
+        H0 = where(beside(fresh, H0), gamma, H0) if diagonal else gamma
+    new = {
+        "Q": namespace(s).concatenate([Q, s[..., None, :]], -2),
+        "Y": namespace(s).concatenate([Y, y[..., None, :]], -2),
+        "H0": updated(H0, s, y) if diagonal else H0,
+        "fresh": fresh & ~sound,
+    }
+    if not surely(sound):
+        new = {name: where(beside(sound, value), value, memory[name]) for name, value in new.items()}
+    return new
 
 
 def limited(memory: int = 20, diagonal: bool = True) -> Direction:
     """L-BFGS with the last `memory` pairs on a learned diagonal, or on (s'y / y'y) I."""
 
     def start(g: Any) -> Memory:
-        empty = g[:, None, :] * 0
-        xp = namespace(g)
-        S = xp.concatenate([empty] * memory, 1)
-        P = xp.concatenate([xp.concatenate([empty[:, :, :1]] * memory, 1)] * memory, 2)
-        for i in range(memory):
-            P[:, i, i] = 1
-        return {"S": S, "Y": S * 0, "P": P, "H0": g * 0 + 1, "fresh": dot(g, g) == dot(g, g)}
+        empty = namespace(g).stack([g * 0] * memory, -2)
+        return {"Q": empty, "Y": empty, "H0": g * 0 + 1, "fresh": dot(g, g) >= 0}
 
     def turn(known: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
         known = append(known, s, y, diagonal)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.minimize.arrays import dot, epsilon, namespace
+from thalweg.minimize.arrays import beside, dot, epsilon, identity, namespace, where
 from thalweg.minimize.card import MethodCard
 from thalweg.minimize.direction import Direction, Memory
 
@@ -24,36 +24,34 @@ def turn(memory: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
 
 
 def factor(H: Any) -> tuple[Any, Any]:
-    """L with a unit diagonal (B, n, n) and D (B, n) with L D L' = H + a diagonal that is 0 if H is definite."""
+    """L with a unit diagonal (..., n, n) and D (..., n) with L D L' = H + a diagonal that is 0 if H is definite."""
     xp, n = namespace(H), H.shape[-1]
-    eye = H[0] * 0
-    for i in range(n):
-        eye[i, i] = 1
-    diagonal = xp.amax(abs(H * eye), (-2, -1))
-    beside = xp.amax(abs(H * (1 - eye)), (-2, -1))
-    size = xp.maximum(diagonal, beside)
-    delta = epsilon(H) * xp.where(size > 0, size, 1)
-    bound = xp.maximum(xp.maximum(diagonal, beside / max((n * n - 1) ** 0.5, 1)), delta)
-    C, L, D = H + 0, eye[None] + 0 * H, H[:, 0] * 0
+    eye = identity(H[..., 0])
+    on = xp.amax(abs(H * eye), (-2, -1))
+    off = xp.amax(abs(H * (1 - eye)), (-2, -1))
+    size = xp.maximum(on, off)
+    delta = epsilon(H) * where(size > 0, size, 1 + 0 * size)
+    bound = xp.maximum(xp.maximum(on, off / max((n * n - 1) ** 0.5, 1)), delta)
+    C, L, D = H + 0, eye, H[..., 0] * 0
     for j in range(n):
-        column = C[:, j + 1 :, j]
+        column = C[..., j + 1 :, j]
         theta = xp.amax(abs(column), -1) if j + 1 < n else 0 * delta
-        pivot = xp.maximum(xp.maximum(abs(C[:, j, j]), theta**2 / bound), delta)
-        D[:, j] = pivot
-        L[:, j + 1 :, j] = column / pivot[:, None]
-        C[:, j + 1 :, j + 1 :] -= L[:, j + 1 :, j, None] * column[:, None, :]
+        pivot = xp.maximum(xp.maximum(abs(C[..., j, j]), theta**2 / bound), delta)
+        D[..., j] = pivot
+        L[..., j + 1 :, j] = column / beside(pivot, column)
+        C[..., j + 1 :, j + 1 :] -= L[..., j + 1 :, j, None] * column[..., None, :]
     return L, D
 
 
 def solve(L: Any, D: Any, b: Any) -> Any:
-    """(L D L')^-1 b, (B, n)."""
+    """(L D L')^-1 b, (..., n)."""
     x = b + 0
     n = b.shape[-1]
     for i in range(1, n):
-        x[:, i] -= dot(L[:, i, :i], x[:, :i])
+        x[..., i] -= dot(L[..., i, :i], x[..., :i])
     x = x / D
     for i in range(n - 2, -1, -1):
-        x[:, i] -= dot(L[:, i + 1 :, i], x[:, i + 1 :])
+        x[..., i] -= dot(L[..., i + 1 :, i], x[..., i + 1 :])
     return x
 
 

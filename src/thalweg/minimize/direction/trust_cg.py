@@ -10,52 +10,50 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from thalweg.minimize.arrays import dot, namespace
+from thalweg.minimize.arrays import beside, dot, root, some, where
 from thalweg.minimize.card import MethodCard
 
 
 def steihaug(g: Any, radius: Any, tolerance: Any, most: int) -> Generator[Any, Any, tuple[Any, Any]]:
-    """The step (B, n) and the decrease it foretells (B,).
+    """The step (..., n) and the decrease it foretells (...).
 
     Args:
-        g: the gradients, (B, n).
-        radius: (B,).
-        tolerance: stop where the residual is shorter than this, (B,).
+        g: the gradient, (..., n).
+        radius: (...).
+        tolerance: stop where the residual is shorter than this, (...).
         most: at most so many products.
     """
-    xp = namespace(g)
     s, Hs, r, d = 0 * g, 0 * g, g, -g
     rr = dot(r, r)
     going = rr > tolerance**2
     for _ in range(most):
-        if not going.any():
+        if not some(going):
             break
         Hd = yield d, going
         bend = dot(d, Hd)
         sound = bend > 0
-        alpha = rr / xp.where(sound, bend, 1)
-        new = s + alpha[:, None] * d
+        alpha = rr / where(sound, bend, 1)
+        new = s + beside(alpha, d) * d
         leaves = going & ~(sound & (dot(new, new) < radius**2))
-        step = xp.where(going, xp.where(leaves, boundary(s, d, radius), alpha), 0)[:, None]
-        step = xp.where(step == step, step, 0)
+        step = where(going, where(leaves, boundary(s, d, radius), alpha), 0)
+        step = beside(where(step == step, step, 0), d)
         s, Hs, r = s + step * d, Hs + step * Hd, r + step * Hd
         going = going & ~leaves
         new_rr = dot(r, r)
         going = going & (new_rr > tolerance**2)
-        d = xp.where(going[:, None], (new_rr / xp.where(rr > 0, rr, 1))[:, None] * d - r, d)
+        d = where(beside(going, d), beside(new_rr / where(rr > 0, rr, 1), d) * d - r, d)
         rr = new_rr
     return s, -dot(g, s) - dot(s, Hs) / 2
 
 
 def boundary(s: Any, d: Any, radius: Any) -> Any:
-    """How far along d from s the sphere is, (B,)."""
+    """How far along d from s the sphere is, (...)."""
     dd, sd, ss = dot(d, d), dot(s, d), dot(s, s)
     room = radius**2 - ss
-    xp = namespace(s)
-    room = xp.where(room > 0, room, 0)
-    root = (sd * sd + dd * room) ** 0.5
+    room = where(room > 0, room, 0)
+    reach = root(sd * sd + dd * room)
     # The larger root, without cancellation.
-    return xp.where(sd > 0, room / xp.where(sd + root > 0, sd + root, 1), (root - sd) / xp.where(dd > 0, dd, 1))
+    return where(sd > 0, room / where(sd + reach > 0, sd + reach, 1), (reach - sd) / where(dd > 0, dd, 1))
 
 
 card = MethodCard(

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.minimize.arrays import dot, epsilon, matvec, namespace, vecmat
+from thalweg.minimize.arrays import beside, dot, epsilon, every, matvec, namespace, root, some, vecmat, where
 from thalweg.minimize.card import MethodCard
 
 
 def prepare(H: Any, g: Any) -> dict[str, Any]:
-    """Eigenvalues, eigenvectors and the gradient in their basis, once per Hessian (B, n, n)."""
+    """Eigenvalues, eigenvectors and the gradient in their basis, once per Hessian (..., n, n)."""
     values, vectors = namespace(H).linalg.eigh((H + H.swapaxes(-1, -2)) / 2)
     return {"values": values, "vectors": vectors, "c": vecmat(g, vectors)}
 
 
 def cauchy(model: dict[str, Any]) -> Any:
-    """The length of the step to the model's minimum along -g; infinite where it falls for ever. (B,)."""
-    xp, c = namespace(model["c"]), model["c"]
+    """The length of the step to the model's minimum along -g; infinite where it falls for ever. (...)."""
+    c = model["c"]
     bend, length = dot(c * model["values"], c), dot(c, c)
-    return xp.where(bend > 0, length**1.5 / xp.where(bend > 0, bend, 1), float("inf"))
+    return where(bend > 0, length * root(length) / where(bend > 0, bend, 1), bend * 0 + float("inf"))
 
 
 def solve(model: dict[str, Any], radius: Any, iterations: int = 60, exactness: float = 1e-6) -> tuple[Any, Any]:
@@ -34,45 +34,45 @@ def solve(model: dict[str, Any], radius: Any, iterations: int = 60, exactness: f
 
     Args:
         model: what `prepare` returned.
-        radius: (B,), on the device of the model.
+        radius: (...), on the device of the model.
         iterations: at most so many steps; it takes three or four.
         exactness: how far, relatively, the length may be from the radius.
 
     Returns:
-        The steps (B, n) and the decreases (B,).
+        The steps (..., n) and the decreases (...).
     """
     values, c = model["values"], model["c"]
     xp, eps = namespace(c), epsilon(c)
-    lowest = values[:, 0]
-    gaps = values - lowest[:, None]
-    size = xp.maximum(abs(lowest), abs(values[:, -1]))
+    lowest = values[..., 0]
+    gaps = values - beside(lowest, values)
+    size = xp.maximum(abs(lowest), abs(values[..., -1]))
     # Below the floor is mu < 0, or rounding where lambda_1 <= 0.
-    floor = xp.maximum(lowest, eps * eps * xp.where(size > 0, size, 1))
-    t = low = xp.maximum(abs(c[:, 0]) / radius, floor)  # the first part alone is as long as the radius here
-    high = xp.maximum(dot(c, c) ** 0.5 / radius, low)  # |s| <= |c| / t
+    floor = xp.maximum(lowest, eps * eps * where(size > 0, size, 1 + 0 * size))
+    t = low = xp.maximum(abs(c[..., 0]) / radius, floor)  # the first part alone is as long as the radius here
+    high = xp.maximum(root(dot(c, c)) / radius, low)  # |s| <= |c| / t
     found = None
     for _ in range(iterations):
-        shifted = gaps + t[:, None]
+        shifted = gaps + beside(t, gaps)
         s = c / shifted
-        length = dot(s, s) ** 0.5
+        length = root(dot(s, s))
         if found is None:  # short even at the smallest t: Newton's own step, or the hard case
             found = (t <= floor) & (length <= radius)
         found = found | (abs(length - radius) <= exactness * radius)
-        if found.all():
+        if every(found):
             break
-        low, high = xp.where(length > radius, t, low), xp.where(length < radius, t, high)
+        low, high = where(length > radius, t, low), where(length < radius, t, high)
         bend = dot(s, s / shifted)
-        newton = t + (length - radius) / radius * length**2 / xp.where(bend > 0, bend, 1)
+        newton = t + (length - radius) / radius * length**2 / where(bend > 0, bend, 1)
         sound = (newton > low) & (newton < high)
-        t = xp.where(found, t, xp.where(sound, newton, (low * high) ** 0.5))
-    s = -c / (gaps + t[:, None])
+        t = where(found, t, where(sound, newton, root(low * high)))
+    s = -c / (gaps + beside(t, gaps))
     room = radius**2 - dot(s, s)
     hard = (t <= floor) & (lowest <= 0) & (room > 0)
-    if hard.any():  # (H + mu I) v = 0 for the first eigenvector v: it can fill the ball
-        along = s[:, :1] + xp.where(c[:, :1] > 0, -1, 1) * xp.where(hard, room, 0)[:, None] ** 0.5
-        s = xp.concatenate([along, s[:, 1:]], 1)
+    if some(hard):  # (H + mu I) v = 0 for the first eigenvector v: it can fill the ball
+        along = s[..., 0] + where(c[..., 0] > 0, -1, 1) * root(where(hard, room, 0 * room))
+        s = xp.concatenate([along[..., None], s[..., 1:]], -1)
     # All terms are positive: the model's decrease without cancellation.
-    return matvec(model["vectors"], s), (dot(gaps + t[:, None], s * s) + (t - lowest) * dot(s, s)) / 2
+    return matvec(model["vectors"], s), (dot(gaps + beside(t, gaps), s * s) + (t - lowest) * dot(s, s)) / 2
 
 
 card = MethodCard(

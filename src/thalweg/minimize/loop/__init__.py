@@ -1,18 +1,32 @@
 """The one loop: it evaluates, counts, remembers the best, and stops.
 
-A walk is asked for its next points and told what was found there (`loop.line`, `loop.trust`). Everything has a
-leading axis of independent problems; one that is finished leaves, so that it costs nothing any more.
+A walk is asked for its next points and told what was found there (`loop.line`, `loop.trust`). One problem is
+told in points (n,) and scalars, many with a leading axis; one of many that is finished leaves, so that it costs
+nothing any more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from thalweg.minimize.arrays import Array, Told, epsilon, every, host, largest, replaced, some
+from thalweg.minimize.arrays import (
+    Array,
+    Number,
+    Rows,
+    Told,
+    epsilon,
+    every,
+    host,
+    largest,
+    merged,
+    rows,
+    some,
+    where,
+)
 
 CONVERGED, MAXITER, MAXFUN, STALLED, CALLBACK, INTERRUPTED = range(6)
 
@@ -36,25 +50,64 @@ class Limits:
 
 @dataclass
 class Progress:
-    """How far every problem has come; (B, ...) each.
+    """How far problems have come.
 
     Attributes:
         x, fun, grad: the best point: one that passed the test, else the lowest value seen (of several that
             differ by rounding only, the one with the smallest gradient).
         norm: the largest entry of the gradient there.
+        nit, nfev, nhev, nhvp: accepted steps, evaluations, Hessians, products with the Hessian.
         status: why it stopped; -1 while it goes on.
+        lowest, flattest: the lowest value and the smallest gradient seen, not of one point.
+        idle: steps since either got lower.
+        members: which of all problems these are.
     """
 
     x: Array
-    fun: np.ndarray
+    fun: Number
     grad: Array
-    norm: np.ndarray
-    nit: np.ndarray
-    nfev: np.ndarray
+    norm: Number
+    nit: Number
+    nfev: Number
     nhev: np.ndarray
     nhvp: np.ndarray
-    status: np.ndarray
-    members: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
+    status: Number
+    lowest: Number
+    flattest: Number
+    idle: Number
+    members: Rows
+
+    def of(self, which: Rows) -> Progress:
+        """The progress of some of these problems."""
+        return Progress(**{name: value[which] for name, value in vars(self).items()})
+
+    def put(self, part: Progress) -> Progress:
+        """What is known of some of these problems, written among all."""
+        if part is not self:
+            for name in vars(self).keys() - {"members"}:
+                getattr(self, name)[part.members] = getattr(part, name)
+        return self
+
+    def see(self, told: Told, done: Any, rounding: float) -> None:
+        """Take in what was told; `done` are those that passed the test."""
+        self.nfev = self.nfev + 1
+        self.nit = self.nit + told.moved
+        better = told.f < self.fun - rounding * abs(self.lowest)
+        if every(better):  # as nearly always
+            self.idle, self.lowest = self.idle * 0, told.f
+        else:
+            lower = told.f < self.lowest
+            idle = self.idle + told.moved
+            self.idle = where(lower | (told.norm < self.flattest), idle * 0, idle)
+            self.lowest = where(lower, told.f, self.lowest)
+            same = told.f <= self.lowest + rounding * abs(self.lowest)  # they differ by rounding: the flattest
+            better = better | same & (told.norm < self.norm) | done
+        self.flattest = where(told.norm < self.flattest, told.norm, self.flattest)
+        if every(better):
+            self.x, self.fun, self.grad, self.norm = told[:4]
+        elif some(better):
+            self.x, self.grad = merged(better, told.x, self.x), merged(better, told.g, self.grad)
+            self.fun, self.norm = merged(better, told.f, self.fun), merged(better, told.norm, self.norm)
 
 
 class Counted:
@@ -63,17 +116,18 @@ class Counted:
     def __init__(self, problem: Any, progress: Progress):
         self.problem, self.progress = problem, progress
 
-    def hessian(self, x: Array, rows: Any) -> Array:
-        """(k, n, n) at the points x (k, n) of these rows."""
-        members = self.progress.members[rows]
-        self.progress.nhev[members] += 1
-        return self.problem.hessian(x, members)
+    def hessian(self, x: Array, which: Rows) -> Array:
+        """(..., n, n) at the points x (..., n) of these rows."""
+        self.progress.nhev[which] += 1
+        return self.problem.hessian(x, self._members(which))
 
-    def product(self, x: Array, v: Array, rows: Any) -> Array:
-        """(k, n): the Hessian at x times v."""
-        members = self.progress.members[rows]
-        self.progress.nhvp[members] += 1
-        return self.problem.product(x, v, members)
+    def product(self, x: Array, v: Array, which: Rows) -> Array:
+        """(..., n): the Hessian at x times v."""
+        self.progress.nhvp[which] += 1
+        return self.problem.product(x, v, self._members(which))
+
+    def _members(self, which: Rows) -> Rows:
+        return which if isinstance(which, tuple) else self.progress.members[which]
 
 
 def run(
@@ -84,102 +138,59 @@ def run(
     Args:
         problem: has ``evaluate(x, members) -> (f, g)``, ``hessian`` and ``product``.
         walk: ``walk(counted, x, f, g)`` begins a walk.
-        x: the starts, (B, n).
+        x: the start (n,), or the starts (B, n).
         limits: when to stop.
         callback: called after every round in which a problem moved; True stops all.
 
     Returns:
         The progress. A problem whose start is not finite has status -1.
     """
-    count = len(x)
-    f, g = problem.evaluate(x, np.arange(count))
+    members = () if x.ndim == 1 else np.arange(len(x))
+    f, g = problem.evaluate(x, members)
     f, norm = host(f, largest(g))
-    nit, nfev, nhev, nhvp = np.array([[0], [1], [0], [0]]).repeat(count, 1)
-    progress = Progress(x, f.copy(), g, norm, nit, nfev, nhev, nhvp, np.full(count, -1))
     fine = np.isfinite(f) & np.isfinite(norm)
-    progress.status[fine & (norm <= limits.gtol)] = CONVERGED
-    members = progress.members = np.flatnonzero(fine & (progress.status < 0))
-    if not len(members):
-        return progress
-    if len(members) < count:
-        x, f, g = x[members], f[members], g[members]
+    none = np.zeros(f.shape, dtype=int)
+    status = where(fine & (norm <= limits.gtol), none + CONVERGED, none - 1)
+    whole = Progress(x, f, g, norm, none, none + 1, none.copy(), none.copy(), status, f, norm, none, members)
+    going = fine & (status < 0)
+    if not some(going):
+        return whole
+    now = whole
+    if f.ndim:
+        whole = Progress(**{name: value + 0 for name, value in vars(whole).items()})  # to be written into
+        now = whole.of(rows(going))
+    counted = Counted(problem, now)
+    tiring, rounding, outside = max(limits.patience // 4, 1), 10 * epsilon(x), np.geterr()
     try:
         with np.errstate(all="ignore"):
-            walking = walk(Counted(problem, progress), x, f, g)
-        tiring = max(limits.patience // 4, 1)
-        watch = Watch(progress, 10 * epsilon(x))
-        while len(progress.members):
-            members = progress.members
-            with np.errstate(all="ignore"):
-                x = walking.ask()
-            f, g = problem.evaluate(x, members)
+            walking = walk(counted, now.x, now.fun, now.grad)
+            x = walking.ask()
+        while True:
+            f, g = problem.evaluate(x, now.members)
             with np.errstate(all="ignore"):
                 told = walking.tell(x, f, g)
-            at, moved = slice(None) if len(members) == count else members, told.moved
-            progress.nfev[at] += 1
-            progress.nit[at] += moved
-            done = moved & (told.norm <= limits.gtol)
-            watch.see(at, told, done)
-            idle = watch.idle[at]
-            stop = callback is not None and some(told.moved) and callback(progress)
-            ended = done | told.stuck | (progress.nit[at] >= limits.maxiter) | (idle >= limits.patience)
-            if limits.maxfun < np.inf:
-                ended |= progress.nfev[at] >= limits.maxfun
-            if stop or some(ended):
-                status = np.select(
-                    [done, progress.nit[at] >= limits.maxiter, progress.nfev[at] >= limits.maxfun, ended],
-                    [CONVERGED, MAXITER, MAXFUN, STALLED],
-                    CALLBACK if stop else -1,
-                )
-                progress.status[at] = status
-                rows = np.flatnonzero(status < 0)
-                progress.members = members[rows]
-                if len(rows):
-                    walking.keep(rows)
-                idle, moved = idle[rows], moved[rows]
-            if some(idle):
-                tired = np.flatnonzero(moved & (idle > 0) & (idle % tiring == 0))
-                if len(tired):
-                    with np.errstate(all="ignore"):
-                        walking.forget(tired)  # perhaps what was learned no longer holds here
+                done, moved, stop = told.moved & (told.norm <= limits.gtol), told.moved, False
+                now.see(told, done, rounding)
+                if callback is not None and some(moved):
+                    with np.errstate(**outside):
+                        stop = callback(whole.put(now))
+                long, dear = now.nit >= limits.maxiter, now.nfev >= limits.maxfun
+                ended = done | told.stuck | long | dear | (now.idle >= limits.patience)
+                if stop or some(ended):
+                    reasons = [CONVERGED, MAXITER, MAXFUN, STALLED]
+                    now.status = np.select([done, long, dear, ended], reasons, CALLBACK if stop else -1)[()]
+                    whole.put(now)
+                    left = np.flatnonzero(now.status < 0)
+                    if not len(left):
+                        return whole
+                    walking.keep(left)
+                    moved, now = moved[left], now.of(left)
+                    counted.progress = now
+                if some(now.idle):
+                    tired = moved & (now.idle > 0) & (now.idle % tiring == 0)
+                    if some(tired):
+                        walking.forget(rows(tired))  # perhaps what was learned no longer holds here
+                x = walking.ask()
     except KeyboardInterrupt:
-        progress.status[progress.members] = INTERRUPTED
-    return progress
-
-
-class Watch:
-    """Keeps the best of every problem, and counts how many steps ago it got any better.
-
-    Attributes:
-        lowest, flattest: the lowest value and the smallest gradient seen, (B,) each, not of one point.
-        idle: steps since either got lower, (B,).
-    """
-
-    def __init__(self, progress: Progress, rounding: float):
-        self.progress, self.rounding = progress, rounding
-        self.lowest, self.flattest = progress.fun.copy(), progress.norm.copy()
-        self.idle = np.zeros(len(progress.fun), dtype=int)
-
-    def see(self, at: Any, told: Told, done: np.ndarray) -> None:
-        """Take in what was told of these problems; `done` are those that passed the test."""
-        progress, lowest = self.progress, self.lowest[at]
-        better = told.f < progress.fun[at] - self.rounding * abs(lowest)
-        if every(better):  # as nearly always
-            self.idle[at] = 0
-            self.lowest[at] = told.f
-        else:
-            lower = told.f < lowest
-            self.idle[at] = np.where(lower | (told.norm < self.flattest[at]), 0, self.idle[at] + told.moved)
-            self.lowest[at] = lowest = np.where(lower, told.f, lowest)
-            same = told.f <= lowest + self.rounding * abs(lowest)  # of values that differ by rounding, the flattest
-            better |= same & (told.norm < progress.norm[at]) | done
-        self.flattest[at] = np.fmin(self.flattest[at], told.norm)
-        if every(better) and len(better) == len(progress.fun):
-            progress.x, progress.fun, progress.grad, progress.norm = told.x, told.f, told.g, told.norm
-        elif some(better):
-            rows = np.flatnonzero(better)
-            to = progress.members[rows]
-            progress.x = replaced(progress.x, to, told.x[rows])
-            progress.grad = replaced(progress.grad, to, told.g[rows])
-            progress.fun = replaced(progress.fun, to, told.f[rows])
-            progress.norm = replaced(progress.norm, to, told.norm[rows])
+        now.status = now.status * 0 + INTERRUPTED
+    return whole.put(now)

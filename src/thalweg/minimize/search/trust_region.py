@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from thalweg.minimize.arrays import where
 from thalweg.minimize.card import MethodCard
 
 
 class Verdict(NamedTuple):
-    """For each problem whether its trial is taken, and the radius afterwards: (B,), (B,)."""
+    """For each problem whether its trial is taken, and the radius afterwards: (...), (...)."""
 
     accepted: Any
     radius: Any
@@ -23,7 +24,7 @@ def judge(f: Any, trial: Any, foretold: Any, slope: Any, length: Any, radius: An
     """Compare what was gained with what was foretold.
 
     Args:
-        f, trial: the value before and at the trial point, (B,), float64 on the host.
+        f, trial: the value before and at the trial point, (...), float64 on the host.
         foretold: the decrease of the model, positive.
         slope: g's, the derivative along the step.
         length: the length of the step.
@@ -31,16 +32,15 @@ def judge(f: Any, trial: Any, foretold: Any, slope: Any, length: Any, radius: An
         eps: the rounding of one operation.
     """
     noise = 10 * eps * abs(f)  # near the minimum both differences are rounding: then the step is fine
-    with np.errstate(all="ignore"):
-        ratio = (f - trial + noise) / (foretold + noise)
-        finite = np.isfinite(trial) & np.isfinite(ratio)
-        # The minimum of the parabola through f, its slope, and the trial, as a share of the step.
-        share = -slope / (2 * (trial - f - slope))
-    share = np.clip(np.where(np.isfinite(share) & (share > 0), share, 0), 1 / 16, 1 / 2)
-    shrunk = np.where(finite, share, 0.1) * length
-    grown = np.where(length >= 0.99 * radius, 2.5 * radius, radius)
+    ratio = (f - trial + noise) / (foretold + noise)
+    finite = np.isfinite(trial) & np.isfinite(ratio)
+    # The minimum of the parabola through f, its slope, and the trial, as a share of the step.
+    share = -slope / (2 * (trial - f - slope))
+    share = where((share > 1 / 16) & (share < np.inf), np.minimum(share, 1 / 2), 1 / 16)
+    shrunk = where(finite, share, 0.1) * length
+    grown = where(length >= 0.99 * radius, 2.5 * radius, radius)
     bad, good = ~finite | (ratio < 0.25), finite & (ratio > 0.75)
-    return Verdict(finite & (ratio > 1e-4), np.where(bad, shrunk, np.where(good, grown, radius)))
+    return Verdict(finite & (ratio > 1e-4), where(bad, shrunk, where(good, grown, radius)))
 
 
 card = MethodCard(
