@@ -20,7 +20,7 @@ def fun(x: np.ndarray) -> tuple[float, np.ndarray]:
     return rosen(x), rosen_der(x)
 
 
-def least(*runs, repeats: int = 40):
+def least(*runs, repeats: int = 60):
     """For each run its result and its least CPU seconds, taken in turns, so that a busy machine is busy for all."""
     results, taken = [None] * len(runs), [float("inf")] * len(runs)
     for _ in range(repeats):
@@ -32,16 +32,17 @@ def least(*runs, repeats: int = 40):
 
 
 def main() -> None:
-    calls = least(lambda: [fun(START) for _ in range(200)], lambda: [rosen_hess(START) for _ in range(200)])
-    per_call, per_hessian = (seconds / 200 for _, seconds in calls)
     for ours, theirs in PAIRS.items():
         more = {"hess": rosen_hess} if ours == "newton" else {}
         pair = least(
             lambda ours=ours, more=more: tw.minimize(fun, START, jac=True, method=ours, **more),
             lambda theirs=theirs, more=more: minimize(fun, START, jac=True, method=theirs, **more),
+            lambda: [fun(START) for _ in range(100)],
+            lambda: [rosen_hess(START) for _ in range(100)],
         )
+        per_call, per_hessian = (seconds / 100 for _, seconds in pair[2:])
         overhead = []
-        for name, (result, seconds) in zip((f"tw {ours}", f"SciPy {theirs}"), pair, strict=True):
+        for name, (result, seconds) in zip((f"tw {ours}", f"SciPy {theirs}"), pair[:2], strict=True):
             hessians = result["nhev"] * per_hessian if more else 0
             whole, own = seconds / result.nit, (seconds - result.nfev * per_call - hessians) / result.nit
             overhead.append(own)

@@ -52,12 +52,12 @@ def largest(x: Array) -> Number:
 
 def epsilon(x: Array) -> float:
     """The distance from 1 to the next number of its dtype."""
-    return _epsilon(x.dtype)
+    return _epsilon(namespace(x), x.dtype)
 
 
 @cache
-def _epsilon(dtype: Any) -> float:
-    return float((torch if isinstance(dtype, torch.dtype) else np).finfo(dtype).eps)
+def _epsilon(library: Any, dtype: Any) -> float:
+    return float(library.finfo(dtype).eps)
 
 
 def identity(x: Array) -> Array:
@@ -129,6 +129,12 @@ def rows(mask: Any) -> Rows:
     return np.flatnonzero(mask) if mask.ndim else ()
 
 
+def there(which: Rows, x: Array) -> Any:
+    """The same problems as an index of arrays that lie where x does, sent there once."""
+    some = isinstance(which, np.ndarray) and isinstance(x, torch.Tensor)
+    return torch.from_numpy(which).to(x.device) if some else which
+
+
 def each(which: Rows) -> Any:
     """One problem after the other: of one problem ()."""
     return [()] if isinstance(which, tuple) else which
@@ -155,7 +161,7 @@ def merged(mask: Any, new: Any, old: Any) -> Any:
         return new
     if not some(mask):
         return old
-    which = rows(mask)
+    which = there(rows(mask), new)
     return replaced(old, which, new[which])
 
 

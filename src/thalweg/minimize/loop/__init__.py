@@ -23,8 +23,10 @@ from thalweg.minimize.arrays import (
     host,
     largest,
     merged,
+    replaced,
     rows,
     some,
+    there,
     where,
 )
 
@@ -106,7 +108,9 @@ class Progress:
         if every(better):
             self.x, self.fun, self.grad, self.norm = told[:4]
         elif some(better):
-            self.x, self.grad = merged(better, told.x, self.x), merged(better, told.g, self.grad)
+            which = rows(better)
+            far = there(which, told.x)
+            self.x, self.grad = replaced(self.x, far, told.x[far]), replaced(self.grad, far, told.g[far])
             self.fun, self.norm = merged(better, told.f, self.fun), merged(better, told.norm, self.norm)
 
 

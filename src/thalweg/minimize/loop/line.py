@@ -33,11 +33,12 @@ from thalweg.minimize.arrays import (
     rows,
     saved,
     some,
+    there,
     where,
 )
 
 KEPT = ("memory", "d", "step", "slope", "plain", "mean", "weight")
-TURNED = ("x", "f", "g", "d", "step", "slope", "plain", "mean", "weight")  # new at every turn
+VECTORS, NUMBERS = ("x", "g", "d"), ("f", "step", "slope", "plain", "mean", "weight")  # new at every turn
 ONE, INFINITE = np.float64(1), np.float64(np.inf)
 
 
@@ -136,15 +137,16 @@ class LineWalk:
         """Make the first trial so many times as long, before anything was tried."""
         self.step = self.step * factor
 
-    def keep(self, which: np.ndarray) -> LineWalk:
-        """Go on with these problems only."""
-        for name in TURNED:
+    def keep(self, which: np.ndarray, far: Any = None) -> LineWalk:
+        """Go on with these problems only; `far` are they where x lies."""
+        far = there(which, self.x) if far is None else far
+        for name in VECTORS:
+            setattr(self, name, getattr(self, name)[far])
+        for name in (*NUMBERS, "ones"):
             setattr(self, name, getattr(self, name)[which])
-        self.ones = self.ones[which]
-        self.memory = {name: value[which] for name, value in self.memory.items()}
+        self.memory = {name: value[far] for name, value in self.memory.items()}
         self.refining, self.lowest = (
-            {new: known[old] for new, old in enumerate(which) if old in known}
-            for known in (self.refining, self.lowest)
+            {new: known[old] for new, old in enumerate(which) if old in known} for known in (self.refining, self.lowest)
         )
         return self
 
@@ -172,9 +174,10 @@ class LineWalk:
         """The problems whose trial is good move there and get a new direction."""
         whole = every(good)
         which = everyone(f) if whole else rows(good)
-        old = self if whole else copy(self).keep(which)
+        far = there(which, x)
+        old = self if whole else copy(self).keep(which, far)
         if not whole:
-            x, f, g = x[which], f[which], g[which]
+            x, f, g = x[far], f[which], g[far]
         s, memory = x - old.x, dict(old.memory)
         if self.direction.hessian:
             memory["H"] = self.hessian(x, which)
@@ -186,16 +189,18 @@ class LineWalk:
         step = old.ones
         if not self.direction.unit:  # the same first-order change as the last step's
             step = old.step * np.minimum(where(slope < 0, old.slope / slope, step), 10)
-        new = (x, f, g, d, step, slope, lost & False, mean, weight)
+        vectors, numbers = (x, g, d), (f, step, slope, lost & False, mean, weight)
         if whole:
-            self.x, self.f, self.g, self.d, self.step, self.slope, self.plain, self.mean, self.weight = new
+            self.x, self.g, self.d = vectors
+            self.f, self.step, self.slope, self.plain, self.mean, self.weight = numbers
             self.memory, self.refining, self.lowest = memory, {}, {}
         else:
-            for name, value in zip(TURNED, new, strict=True):
+            for name, value in zip(VECTORS, vectors, strict=True):
+                setattr(self, name, replaced(getattr(self, name), far, value))
+            for name, value in zip(NUMBERS, numbers, strict=True):
                 setattr(self, name, replaced(getattr(self, name), which, value))
-            self.memory = {name: replaced(self.memory[name], which, value) for name, value in memory.items()}
-            for i in which:
-                self.refining.pop(i, None), self.lowest.pop(i, None)
+            self.memory = {name: replaced(self.memory[name], far, value) for name, value in memory.items()}
+            self._done_with(which)
         lost = lost & (gg > 0)  # at the end there is nothing to walk for, and what was learned stays
         if some(lost):
             again = rows(lost)
@@ -204,15 +209,21 @@ class LineWalk:
 
     def forget(self, which: Rows, step: Any = None) -> None:
         """Start anew along -g, at first as far as the last step went."""
-        g = self.g[which]
-        (gg,) = host(dot(g, g))
+        far = there(which, self.x)
+        g, d = self.g[far], self.d[far]
+        gg, dd = host(dot(g, g), dot(d, d))
         if step is None:
-            (dd,) = host(dot(self.d[which], self.d[which]))
             step = self.step[which] * np.sqrt(dd / gg)
         step = where(np.isfinite(step) & (step > 0), step, ONE)
         begun = self.direction.start(g)
-        self.memory = {name: replaced(self.memory[name], which, value) for name, value in begun.items()}
-        for name, value in {"d": -g, "slope": -gg, "step": step, "plain": step > 0}.items():
+        self.memory = {name: replaced(self.memory[name], far, value) for name, value in begun.items()}
+        self.d = replaced(self.d, far, -g)
+        for name, value in {"slope": -gg, "step": step, "plain": step > 0}.items():
             setattr(self, name, replaced(getattr(self, name), which, value))
+        self._done_with(which)
+
+    def _done_with(self, which: Rows) -> None:
+        """These searches are over."""
         for i in each(which):
-            self.refining.pop(i, None), self.lowest.pop(i, None)
+            for known in (self.refining, self.lowest):
+                known.pop(i, None)

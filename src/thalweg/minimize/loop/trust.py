@@ -33,6 +33,7 @@ from thalweg.minimize.arrays import (
     rows,
     saved,
     some,
+    there,
     where,
 )
 
@@ -72,7 +73,8 @@ class TrustWalk:
         if some(moved):
             self.x, self.f, self.g = merged(moved, x, self.x), merged(moved, f, self.f), merged(moved, g, self.g)
             which = everyone(f) if every(moved) else rows(moved)
-            self.model.take(which, x[which], g[which])
+            far = there(which, x)
+            self.model.take(which, x[far], g[far])
         return Told(x, f, g, norm, moved, stuck)
 
     def scale(self, factor: float) -> None:
@@ -93,8 +95,8 @@ class TrustWalk:
 
     def keep(self, which: np.ndarray) -> None:
         """Go on with these problems only."""
-        for name in ("x", "f", "g", "radius"):
-            setattr(self, name, getattr(self, name)[which])
+        far = there(which, self.x)
+        self.x, self.g, self.f, self.radius = self.x[far], self.g[far], self.f[which], self.radius[which]
         self.model.keep(which)
 
 
@@ -121,12 +123,14 @@ class ExactModel:
     def take(self, which: Rows, x: Array, g: Array) -> None:
         """New Hessians for those that moved."""
         new = self.formula.prepare(self._finite(x, g, which), g)
+        far = there(which, x)
         whole = isinstance(which, slice)
-        self.known = new if whole else {name: replaced(self.known[name], which, new[name]) for name in new}
+        self.known = new if whole else {name: replaced(self.known[name], far, new[name]) for name in new}
 
     def keep(self, which: np.ndarray) -> None:
         """Go on with these problems only."""
-        self.known = {name: value[which] for name, value in self.known.items()}
+        far = there(which, self.known["c"])
+        self.known = {name: value[far] for name, value in self.known.items()}
 
     def state(self) -> dict[str, Any]:
         """Nothing: the Hessian is taken anew."""
@@ -178,12 +182,13 @@ class ProductModel:
                 return method(g, radius, everyone(radius))
             if some(those):
                 which = rows(those)
-                some_steps, promise = method(g[which], radius[which], which)
-                steps, foretold = replaced(steps, which, some_steps), replaced(foretold, which, promise)
+                far = there(which, g)
+                some_steps, promise = method(g[far], radius[which], which)
+                steps, foretold = replaced(steps, far, some_steps), replaced(foretold, far, promise)
         return steps, foretold
 
     def _truncated(self, g: Array, radius: Number, which: Rows) -> tuple[Array, Number]:
-        x, (gg,) = self.x[which], host(dot(g, g))
+        x, (gg,) = self.x[there(which, g)], host(dot(g, g))
         numbers = which if isinstance(which, tuple) else np.arange(len(self.x))[which]
         length, n = np.sqrt(gg), g.shape[-1]
         tolerance = np.minimum(0.1, np.sqrt(length / self.length0[which])) * length
@@ -201,21 +206,22 @@ class ProductModel:
                 answer = self.product(x, v, which)
             else:
                 go = rows(go)
-                answer = replaced(0 * v, go, self.product(x[go], v[go], numbers[go]))
+                far = there(go, x)
+                answer = replaced(0 * v, far, self.product(x[far], v[far], numbers[go]))
 
     def _whole(self, g: Array, radius: Number, which: Rows) -> tuple[Array, Number]:
-        x, units = self.x[which], identity(g)
+        x, units = self.x[there(which, g)], identity(g)
         H = namespace(g).stack([self.product(x, units[..., i, :], which) for i in range(g.shape[-1])], -2)
         H = namespace(g).where(namespace(g).isfinite(H), H, 0)
         return self.exact.solve(self.exact.prepare(H, g), placed(radius, g))
 
     def take(self, which: Rows, x: Array, g: Array) -> None:
         """Those that moved stand elsewhere now."""
-        self.x = x if isinstance(which, slice) else replaced(self.x, which, x)
+        self.x = x if isinstance(which, slice) else replaced(self.x, there(which, x), x)
 
     def keep(self, which: np.ndarray) -> None:
         """Go on with these problems only."""
-        self.x, self.length0, self.slow = self.x[which], self.length0[which], self.slow[which]
+        self.x, self.length0, self.slow = self.x[there(which, self.x)], self.length0[which], self.slow[which]
 
     def state(self) -> dict[str, Any]:
         """The first gradient's length, and which problems are slow."""
