@@ -117,6 +117,19 @@ def synthetic_result():
         "spaces": spaces, "optimizers": optimizers, "tuning_curves": tuning, "runs": runs,
         "winner": {"optimizer": "AdamW", "class": "AdamW", "hyper_parameters": chosen, "seed": 100,
                    "final": 0.9721},
+        "together": {"members": 32, "least": 4, "why": "measured", "loop": 0.0024, "together": 0.0005},
+        "pruning": {
+            name: [{"step": 45, "pruned": 0, "n": 4, "spearman": 0.8},
+                   {"step": 134, "pruned": 6, "n": 4, "spearman": None if name == "SGD" else 0.4}]
+            for name in NAMES
+        },
+        "target": {
+            "value": 0.9691, "of": "AdamW", "tolerance": 0.003,
+            "reached": {
+                "AdamW": {"n": 5, "reached": 5, "steps": 260, "restricted_mean": 272.0, "seconds": 0.1586},
+                "RMSprop": {"n": 5, "reached": 2, "steps": None, "restricted_mean": 388.0, "seconds": None},
+            },
+        },
         "versions": {"thalweg": "0.1.0", "torch": "2.13.0", "python": "3.11.2"},
         "machine": {"cpu": "a CPU", "cores": 2, "platform": "Linux"},
         "started": "2026-01-02T03:04:05+00:00", "seconds": 143.2, "interrupted": False,
@@ -145,7 +158,7 @@ def synthetic_stop():
             "alpha": 0.05, "smallest_detectable_difference": None, "comparisons": [], "notes": [],
         },
         "optimizers": optimizers, "tuning_curves": {}, "winner": None, "interrupted": True,
-        "runs": whole["runs"][:2], "budget": whole["budget"] | {"ledger": {}},
+        "runs": whole["runs"][:2], "budget": whole["budget"] | {"ledger": {}}, "pruning": {}, "target": None,
     }  # fmt: skip
 
 
@@ -398,7 +411,7 @@ def test_the_markdown_says_what_the_page_says(result):
     row = next(line for line in text.splitlines() if line.startswith("| AdamW (recommended)"))
     assert f"| {known['mean']:.4f} | {known['low']:.4f} to {known['high']:.4f} |" in row
     tables = [line.count("|") for line in text.splitlines() if line.startswith("|")]
-    assert {11 + 1, 7 + 1} == set(tables)
+    assert {12 + 1, 7 + 1, 5 + 1, 6 + 1} == set(tables)
     assert "None" not in text
 
 
@@ -433,3 +446,55 @@ def test_what_scrolls_can_be_reached_by_the_keyboard(page):
     assert len(scrolling) >= 10
     assert all(attrs.get("tabindex") == "0" and attrs.get("role") for attrs in scrolling)
     assert ("a", {"class": "skip", "href": "#results"}) in page.tags
+
+
+def test_the_time_to_the_target_is_said_with_the_seeds_that_missed_it(result, page):
+    assert "The target is accuracy 0.9691: the median of AdamW on fresh seeds" in page.text
+    assert "AdamW 5 of 5 260 0.159 272" in page.text
+    assert "RMSprop 2 of 5 – – 388" in page.text
+    assert "| RMSprop | 2 of 5 | – | – | 388 |" in markdown(result)
+
+
+def test_what_was_dropped_where_and_whether_that_was_safe(result, page):
+    assert "AdamW 134 6 0.4 4 " in page.text  # the rung at 45 dropped nothing and is left out
+    assert "SGD 134 6 – 4 " in page.text
+    whole = sum(run["optimizer"] == "SGD" and run["phase"] != "confirmation" and not run["diverged"]
+                for run in result["runs"])  # fmt: skip
+    assert f"| SGD | 134 | 6 | – | 4 | {whole} |" in markdown(result)
+    unused = copy.deepcopy(result)
+    for rungs in unused["pruning"].values():
+        rungs[1]["pruned"] = 0
+    assert "dropped at each rung" not in render(unused)
+
+
+def test_how_trials_were_trained_is_said(result, page):
+    said = (
+        "Up to 32 trials were trained as one stack. A step of one cost 0.5 ms of CPU in such a stack and 2.4 ms alone."
+    )
+    assert said in page.text
+    assert said in markdown(result)
+    alone = result | {"together": {"members": 1, "least": 1, "why": "the model has a hook", "loop": None}}
+    assert "Trials were trained one after the other: the model has a hook." in Page(render(alone)).text
+
+
+def test_the_window_of_the_table_is_that_of_the_picture(result, page):
+    one = copy.deepcopy(result)
+    one["runs"] = [run for run in one["runs"] if run["phase"] == "confirmation"] + [
+        {**result["runs"][0], "optimizer": "SGD", "phase": "search", "diverged": False, "final": final,
+         "hyper_parameters": {"lr": lr}}
+        for lr, final in ((1e-3, 0.5), (1e-2, 0.96), (1e-1, 1.0), (1.0, 0.96), (10.0, 0.94))
+    ]  # fmt: skip
+    row = next(line for line in markdown(one).splitlines() if line.startswith("| SGD |"))
+    assert row.endswith("| 2 |")
+    assert "2.0 decades" in pictures(one)["lr"].svg
+
+
+def test_a_stopped_comparison_says_what_is_missing():
+    text = Page(render(synthetic_stop())).text
+    assert "The search is not done: AdamW 0 of 10, SGD 0 of 10" in text
+    assert "No settings were confirmed on fresh seeds" in text
+    assert "thalweg resume goes on" in text
+    later = synthetic_result() | {"interrupted": True}
+    later["budget"]["looks"] = [5, 10]
+    later["optimizers"]["RMSprop"]["confirmed"]["n"] = 2
+    assert "Not all fresh seeds were run: AdamW 5, Nesterov 5, RMSprop 2 of 5." in markdown(later)

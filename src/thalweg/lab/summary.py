@@ -23,6 +23,7 @@ from thalweg.lab.protocol import sensitivity_of, worst_value
 from thalweg.lab.search import rung, value_at
 from thalweg.lab.space import Hyper
 from thalweg.lab.statistics import Mode
+from thalweg.lab.target import time_to_target
 from thalweg.lab.task import Task
 from thalweg.lab.train import Run
 from thalweg.lab.verdict import sentence
@@ -79,6 +80,7 @@ def summary(
             "ranges": {"version": ranges, "sources": {name: space.source for name, space in plan.spaces.items()}},
             "optimizers": {c.name: _optimizer(c, plan, findings, costs.get(c.name)) for c in competitors},
             "tuning_curves": {name: _tuning_curve(findings.tried(name, *SEARCHED[:2]), plan.mode) for name in by_name},
+            "target": _target(plan, findings, costs),
             "pruning": {name: _pruning(name, plan, findings) for name in by_name},
             "runs": [_run(by_name[trial.optimizer], trial, run) for trial, run in _as_far_as_they_came(findings)],
             "winner": _winner(decision, by_name, plan, findings),
@@ -171,6 +173,13 @@ def _confirmed(done: Done, mode: Mode, findings: Findings) -> dict[str, Any] | N
         "max": max(values),
         "values": [run.final for _, run in done],
     }
+
+
+def _target(plan: Plan, findings: Findings, costs: Mapping[str, Cost]) -> dict[str, Any] | None:
+    confirmed = {
+        name: [run for _, run in findings.of(name, "confirmation") if not run.failed] for name in findings.promoted
+    }
+    return time_to_target(confirmed, costs, plan.mode, findings.seed_sd or 0.0, plan.steps)
 
 
 def _tuning_curve(searched: Done, mode: Mode) -> list[list[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from thalweg.pictures.cost import cost
 from thalweg.pictures.curves import learning_curves, tuning_curves
 from thalweg.pictures.forest import Difference, forest
 from thalweg.pictures.quality import Quality, quality
-from thalweg.pictures.sensitivity import Search, Trial, sensitivity
+from thalweg.pictures.sensitivity import Search, Trial, sensitivity, window
 from thalweg.pictures.slices import Slice, slices
 from thalweg.pictures.style import short, svg
 
@@ -168,6 +169,13 @@ def _sensitivity(data: Data, name: str) -> Picture | None:
         + (", marked by a cross at the bad edge." if failed else ".")
     )
     return Picture(svg(drawn, name=name, title=f"{metric} against lr", description=caption), caption)
+
+
+def decades(data: Data) -> dict[str, float]:
+    """How wide, in decades, the shaded window of each optimizer is: where the lr stays within 5 % of the best value."""
+    mode = part(data, "task").get("mode") or "min"
+    windows = {name: window(_search(data, name).trials, mode) for name in part(data, "optimizers")}
+    return {name: math.log10(span[1] / span[0]) for name, span in windows.items() if span}
 
 
 def _search(data: Data, name: str) -> Search:

@@ -6,9 +6,20 @@ from pathlib import Path
 
 from thalweg.extras import require
 from thalweg.lab.report.data import Data, part
-from thalweg.lab.report.drawings import pictures
+from thalweg.lab.report.drawings import decades, pictures
 from thalweg.lab.report.tables import rows
-from thalweg.lab.report.words import code, events, is_confirmed, ledger_sentence, metric_format, seeds, settings
+from thalweg.lab.report.words import (
+    code,
+    events,
+    halving,
+    is_confirmed,
+    ledger_sentence,
+    metric_format,
+    missing,
+    seeds,
+    settings,
+    stacking,
+)
 from thalweg.pictures.style import short
 
 
@@ -39,6 +50,11 @@ def rendered(template: str, data: Data, *, autoescape: bool, **more: object) -> 
         ledger_sentence=ledger_sentence(data),
         events=events(data),
         seeds=seeds(data),
+        target=part(data, "target"),
+        stacking=stacking(data),
+        halving=halving(data),
+        missing=missing(data),
+        decades=decades(data),
         **more,
     )
 

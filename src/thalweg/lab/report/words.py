@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from thalweg.lab.report.data import Data, part, runs
+from thalweg.lab.report.data import SEARCHED, Data, part, runs
 from thalweg.pictures.style import short
 
 
@@ -63,6 +63,61 @@ def ledger_sentence(data: Data) -> str:
         return f"Every optimizer got the same {next(iter(steps.values())):,} steps of search."
     least, most = min(steps, key=lambda name: steps[name]), max(steps, key=lambda name: steps[name])
     return f"The steps of search are not equal: {most} got {steps[most]:,}, {least} only {steps[least]:,}."
+
+
+def stacking(data: Data) -> str | None:
+    """Whether trials were trained as one, and what that saved."""
+    way = part(data, "together")
+    if not way:
+        return None
+    if way["members"] < 2:
+        return f"Trials were trained one after the other: {way['why']}."
+    saved = ""
+    if way.get("loop") and way.get("together"):
+        alone, each = 1000 * way["loop"], 1000 * way["together"]
+        saved = f" A step of one cost {short(each, 2)} ms of CPU in such a stack and {short(alone, 2)} ms alone."
+    return f"Up to {way['members']} trials were trained as one stack.{saved}"
+
+
+def halving(data: Data) -> list[dict[str, Any]]:
+    """For each optimizer how many runs of its search were dropped at each rung, and how many were trained to the end.
+
+    A rung at which nothing of any optimizer was dropped was not used, and is left out.
+    """
+    pruning = part(data, "pruning")
+    used = {i for rungs in pruning.values() for i, each in enumerate(rungs) if each["pruned"]}
+    if not used:
+        return []
+    whole = Counter(
+        run["optimizer"]
+        for run in runs(data, *SEARCHED)
+        if not (run.get("pruned") or run["diverged"] or run.get("error"))
+    )
+    return [
+        {"name": name, "rungs": [each for i, each in enumerate(rungs) if i in used], "whole": whole[name]}
+        for name, rungs in pruning.items()
+    ]
+
+
+def missing(data: Data) -> list[str]:
+    """What a comparison that was stopped does not know yet."""
+    if not data.get("interrupted"):
+        return []
+    known, budget = part(data, "optimizers"), part(data, "budget")
+    searched = {name: one.get("trials") or 0 for name, one in known.items()}
+    wanted = 1 + (budget.get("points") or 0)
+    short_of = {name: count for name, count in searched.items() if count < wanted}
+    said = []
+    if short_of:
+        counts = ", ".join(f"{name} {count} of {wanted}" for name, count in short_of.items())
+        said.append(f"The search is not done: {counts} trials.")
+    judged = {name: one["confirmed"]["n"] for name, one in known.items() if one.get("confirmed")}
+    if not judged:
+        said.append("No settings were confirmed on fresh seeds, so no difference is known and nothing is a result.")
+    elif (looks := budget.get("looks")) and min(judged.values()) < looks[0]:
+        counts = ", ".join(f"{name} {count}" for name, count in judged.items())
+        said.append(f"Not all fresh seeds were run: {counts} of {looks[0]}.")
+    return [*said, "thalweg resume goes on in this folder, and repeats nothing."]
 
 
 def events(data: Data) -> list[str]:
