@@ -34,7 +34,7 @@ from thalweg.minimize.optimizers import FullBatch
 from thalweg.optimizer import Optimizer, optimizer
 from thalweg.printing.conventions import call
 from thalweg.printing.formula import Formula, formula
-from thalweg.printing.page import Explained
+from thalweg.printing.page import Explained, words
 from thalweg.printing.signatures import WORDS, meaning
 from thalweg.printing.worked import Worked, work
 from thalweg.signature import Rule, check_number, did_you_mean, signature_of
@@ -45,44 +45,24 @@ Given = Rule | type[Optimizer] | type[FullBatch]
 MINIMIZERS = "Minimizers, for exact gradients (tw.minimize)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Explanation(Explained):
     """What is known about an optimizer. Print it, show it in a notebook, or take its parts.
 
-    Args:
+    Args, beside those of `Explained`:
         rule: the rule as its class runs it, with weight decay in front.
-        name, title: its own name and that of its class.
-        summary: what it does, in one sentence.
-        chosen: the settings that differ from the defaults.
         formula: its lines under these settings.
-        symbols: what each name in the formula stands for.
-        settings: for each argument its `value`, the range to `search` (or None) and its `meaning`.
         state: its `slots` by their first value, `bytes_per_parameter` in float32, `bytes_per_tensor` besides,
             and the same as `text`.
         conventions: the calls that reproduce another library, the paper or the lecture.
-        file: where the formula stands.
     """
 
     rule: Rule = field(repr=False)
-    name: str
-    title: str
-    summary: str
-    chosen: Mapping[str, Any]
     formula: Formula = field(repr=False)
-    symbols: Mapping[str, str] = field(repr=False)
-    settings: Mapping[str, Mapping[str, Any]] = field(repr=False)
     state: Mapping[str, Any] = field(repr=False)
-    file: str
-    intuition: str = field(default="", repr=False)
-    strengths: list[str] = field(default_factory=list, repr=False)
-    weaknesses: list[str] = field(default_factory=list, repr=False)
-    when: str = field(default="", repr=False)
-    when_not: str = field(default="", repr=False)
     search_source: str = field(default="", repr=False)
     conventions: Mapping[str, str] = field(default_factory=dict, repr=False)
     conventions_note: str = field(default="", repr=False)
-    kin: Mapping[str, str] = field(default_factory=dict, repr=False)
-    paper: str = field(default="", repr=False)
 
     def worked(
         self,
@@ -247,16 +227,10 @@ def _explain_rule(optimizer: str | Rule | type[Optimizer], settings: Mapping[str
     hyper = {**signature.defaults, **settings}
     lines = formula(rule, **settings)
     known = {
-        "intuition": card.intuition,
-        "strengths": card.strengths,
-        "weaknesses": card.weaknesses,
-        "when": card.when,
-        "when_not": card.when_not,
+        **words(card),
         "search_source": card.search_source,
         "conventions": {name: call(card.title, their) for name, their in card.conventions.items()},
         "conventions_note": card.conventions_note,
-        "kin": card.kin,
-        "paper": card.paper,
     } if card else {}  # fmt: skip
     return Explanation(
         rule=rule,

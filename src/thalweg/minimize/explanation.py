@@ -29,7 +29,7 @@ from thalweg.minimize.recorded import Iteration, Record, record
 from thalweg.minimize.result import Result
 from thalweg.minimize.search import Search, trust_region
 from thalweg.printing import card_formula, iterations
-from thalweg.printing.page import Explained
+from thalweg.printing.page import Explained, words
 from thalweg.signature import did_you_mean
 
 PACKAGE = Path(__file__).parents[1]
@@ -130,41 +130,21 @@ class WorkedMethod:
         return "\n".join(blocks)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MethodExplanation(Explained):
     """What is known about a minimizer. Print it, show it in a notebook, or take its parts.
 
-    Args:
-        name, title: as `minimize` calls it, and as one writes it.
-        summary: what it does, in one sentence.
-        chosen: the options that differ from the defaults.
+    Args, beside those of `Explained` (its options have no ranges to search):
         formula: the card's.
-        symbols: what each name in the formula stands for.
         source: functions of its file with what they say of themselves.
-        settings: for each option its `value` and its `meaning`; there are no ranges to search.
         search: how far it walks along its direction, or how it trusts its model.
         cost: memory and work.
-        file: where the formula stands.
     """
 
-    name: str
-    title: str
-    summary: str
-    chosen: Mapping[str, Any]
     formula: CardFormula = field(repr=False)
-    symbols: Mapping[str, str] = field(repr=False)
     source: Mapping[str, str] = field(repr=False)
-    settings: Mapping[str, Mapping[str, Any]] = field(repr=False)
     search: Mapping[str, str] = field(repr=False)
     cost: str
-    file: str
-    intuition: str = field(default="", repr=False)
-    strengths: list[str] = field(default_factory=list, repr=False)
-    weaknesses: list[str] = field(default_factory=list, repr=False)
-    when: str = field(default="", repr=False)
-    when_not: str = field(default="", repr=False)
-    kin: Mapping[str, str] = field(default_factory=dict, repr=False)
-    paper: str = field(default="", repr=False)
 
     def worked(
         self, steps: int = 3, landscape: str | Landscape | Callable[..., Any] = "valley", **options: Any
@@ -254,13 +234,7 @@ def explain_method(name: str, **options: Any) -> MethodExplanation:
         search=_search(search),
         cost=card.cost,
         file=f"src/thalweg/{Path(str(module.__file__)).relative_to(PACKAGE).as_posix()}",
-        intuition=card.intuition,
-        strengths=card.strengths,
-        weaknesses=card.weaknesses,
-        when=card.when,
-        when_not=card.when_not,
-        kin=card.kin,
-        paper=card.paper,
+        **words(card),
     )
 
 

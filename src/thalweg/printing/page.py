@@ -14,17 +14,45 @@ import json
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from thalweg.printing.conventions import library
 from thalweg.printing.notation import UNICODE
 
 WIDTH = 100
+WORDS = ("intuition", "strengths", "weaknesses", "when", "when_not", "kin", "paper")
 
 
+@dataclass(frozen=True, kw_only=True)
 class Explained:
-    """Something that has `data()` with a title, a summary and a formula, in every form in which one reads it."""
+    """Something that has `data()` with a title, a summary and a formula, in every form in which one reads it.
+
+    Args:
+        name: its own name.
+        title: as one writes it.
+        summary: what it does, in one sentence.
+        chosen: the settings that differ from the defaults.
+        symbols: what each name in the formula stands for.
+        settings: for each argument its `value`, the range to `search` (or None) and its `meaning`.
+        file: where the formula stands.
+        intuition, strengths, weaknesses, when, when_not, kin, paper: the words of its card.
+    """
+
+    name: str
+    title: str
+    summary: str
+    chosen: Mapping[str, Any]
+    symbols: Mapping[str, str] = field(repr=False)
+    settings: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    file: str
+    intuition: str = field(default="", repr=False)
+    strengths: list[str] = field(default_factory=list, repr=False)
+    weaknesses: list[str] = field(default_factory=list, repr=False)
+    when: str = field(default="", repr=False)
+    when_not: str = field(default="", repr=False)
+    kin: Mapping[str, str] = field(default_factory=dict, repr=False)
+    paper: str = field(default="", repr=False)
 
     def data(self) -> dict[str, Any]:
         """Everything as JSON can hold it."""
@@ -65,6 +93,11 @@ class Section:
 
     def __bool__(self) -> bool:
         return bool(self.lines or self.pairs or self.points or self.prose)
+
+
+def words(card: Any) -> dict[str, Any]:
+    """The words of a card, of a rule or of a minimizer, as an explanation takes them."""
+    return {name: getattr(card, name) for name in WORDS}
 
 
 def sections(known: Mapping[str, Any]) -> list[Section]:
