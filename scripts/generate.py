@@ -16,9 +16,9 @@ if not (ROOT / "src/thalweg/optimizers.py").exists():  # the package imports it:
     (ROOT / "src/thalweg/optimizers.py").write_text("__all__: list[str] = []\n")
 
 from thalweg import namesakes, rules  # noqa: E402
+from thalweg.arguments import door_arguments, with_decay  # noqa: E402
 from thalweg.card import Card, card_of  # noqa: E402
 from thalweg.explanation import explain  # noqa: E402
-from thalweg.optimizer import door_arguments, with_decay  # noqa: E402
 from thalweg.printing.conventions import conventions_page  # noqa: E402
 from thalweg.printing.signatures import optimizers_source  # noqa: E402
 from thalweg.printing.table import optimizer_table  # noqa: E402

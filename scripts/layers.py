@@ -24,6 +24,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "arguments",
         "optimizer",
         "optimizers",
+        "rule_class",
         "namesakes",
         "schedule",
         "together",

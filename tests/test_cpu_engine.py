@@ -11,12 +11,12 @@ import torch
 
 from engine_cases import WITH_CUTS, cells, clipped, odd_gradients_behave_as_in_eager, same, shapes_for, walk
 from thalweg import rules
+from thalweg.arguments import with_decay
 from thalweg.engine import build, cpu, eager, foreach
 from thalweg.engine.cell import Cell
 from thalweg.engine.host import host_function, host_inputs
 from thalweg.engine.plan import Plan, Settings
 from thalweg.engine.trace import trace
-from thalweg.optimizer import with_decay
 from thalweg.signature import signature_of
 
 try:

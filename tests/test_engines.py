@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from thalweg import rules
+from thalweg.arguments import with_decay
 from thalweg.engine import batched, eager, foreach
 from thalweg.engine.cell import Cell, start
 from thalweg.ops import ratio, sqrt, total
-from thalweg.optimizer import optimizer, with_decay
+from thalweg.rule_class import optimizer
 from thalweg.signature import signature_of
 
 

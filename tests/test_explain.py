@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 import thalweg as tw
 from thalweg import rules
+from thalweg.arguments import with_decay
 from thalweg.cli.app import app
 from thalweg.explanation import Explanation, Overview, explain
 from thalweg.minimize.methods import METHODS
-from thalweg.optimizer import with_decay
 from thalweg.printing import page
 from thalweg.signature import signature_of
 

@@ -11,8 +11,8 @@ import torch
 from matplotlib import mathtext
 
 from thalweg import namesakes, rules
+from thalweg.arguments import with_decay
 from thalweg.ops import ema, log, matmul, norm, sign, sqrt, total, transpose, where
-from thalweg.optimizer import with_decay
 from thalweg.printing.formula import formula
 from thalweg.printing.worked import value
 from thalweg.signature import Slot, signature_of

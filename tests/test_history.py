@@ -8,9 +8,9 @@ import math
 import pytest
 
 from thalweg import rules
+from thalweg.arguments import with_decay
 from thalweg.engine.history import Memory, bar, history
 from thalweg.ops import sign
-from thalweg.optimizer import with_decay
 from thalweg.signature import signature_of
 
 

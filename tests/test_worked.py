@@ -11,9 +11,9 @@ import torch
 
 import thalweg as tw
 from thalweg import rules
+from thalweg.arguments import with_decay
 from thalweg.engine.trajectory import Trajectory, plain
 from thalweg.ops import norm, where
-from thalweg.optimizer import with_decay
 from thalweg.printing.worked import work
 from thalweg.signature import signature_of
 

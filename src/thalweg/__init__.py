@@ -9,9 +9,10 @@ from thalweg.card import Bowl, Card, Log, Namesake, OneMinusLog
 from thalweg.engine.store import Store
 from thalweg.engine.trace import trace
 from thalweg.minimize import minimize  # now: later, the package of that name would stand in its place
-from thalweg.optimizer import Optimizer, optimizer
+from thalweg.optimizer import Optimizer
 from thalweg.optimizers import *  # noqa: F403  a new rule's class is here without an edit
 from thalweg.optimizers import __all__ as _classes
+from thalweg.rule_class import optimizer
 from thalweg.signature import Slot
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from thalweg import ops
+from thalweg.arguments import door_arguments
 from thalweg.card import Bowl, card_of
 from thalweg.claims import CLAIMS
 from thalweg.engine import batched, build, cpu, eager, foreach, stacked, triton
@@ -28,7 +29,7 @@ from thalweg.engine.error_bound import bounded_walk, furthest
 from thalweg.engine.store import Store
 from thalweg.engine.trace import trace
 from thalweg.engine.walk import STEPS, beginning, gradients, settings_of, walk
-from thalweg.optimizer import door_arguments, optimizer
+from thalweg.rule_class import optimizer
 from thalweg.signature import Rule, is_on, signature_of
 
 MANY = (64,)  # where even a rule that only looks at signs shows every difference

@@ -31,12 +31,13 @@ from thalweg.landscape import Landscape
 from thalweg.minimize.explanation import MethodExplanation, explain_method
 from thalweg.minimize.methods import METHODS
 from thalweg.minimize.optimizers import FullBatch
-from thalweg.optimizer import Optimizer, optimizer
+from thalweg.optimizer import Optimizer
 from thalweg.printing.conventions import call
 from thalweg.printing.formula import Formula, formula
 from thalweg.printing.page import Explained, words
 from thalweg.printing.signatures import WORDS, meaning
 from thalweg.printing.worked import Worked, work
+from thalweg.rule_class import optimizer
 from thalweg.signature import Rule, check_number, did_you_mean, signature_of
 from thalweg.transforms import OFF
 

@@ -1,12 +1,11 @@
 """The one class behind every optimizer: a `torch.optim.Optimizer` that calls a rule.
 
 `thalweg.AdamW`, `thalweg.SGD` ... are this class with a signature of their own (optimizers.py); a rule of
-your own becomes one by ``optimizer(my_rule)``.
+your own becomes one by ``thalweg.optimizer(my_rule)`` (rule_class.py).
 """
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
@@ -15,11 +14,9 @@ import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from thalweg.arguments import (
-    HINTS,
     Arguments,
     check_store,
     check_tensors,
-    door_arguments,
     with_decay,
 )
 from thalweg.card import Card, card_of
@@ -31,12 +28,11 @@ from thalweg.engine.model_wide import Run, alone, gathered
 from thalweg.engine.plan import Plan
 from thalweg.engine.store import COMPENSATION, Store
 from thalweg.engine.trace import trace
-from thalweg.signature import Rule, SlotSpec, did_you_mean, signature_of
-from thalweg.transforms import OFF
+from thalweg.signature import Rule, SlotSpec, did_you_mean
 
 ParamsT = Iterable[torch.Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, torch.Tensor]]
 LATER = 2  # the step number of an optimizer that keeps no count: all that its rule asks is whether it is 1
-_HOUSE: dict[str, type[Optimizer]] = {}
+HOUSE: dict[str, type[Optimizer]] = {}  # the classes of optimizers.py, by name
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -69,7 +65,7 @@ class Optimizer(torch.optim.Optimizer):
             cls.card = card_of(cls.formula)
             cls.arguments = Arguments(cls.__name__, cls.rule, cls.card)
             if cls.__module__ == "thalweg.optimizers":
-                _HOUSE[cls.__name__] = cls
+                HOUSE[cls.__name__] = cls
 
     def __new__(cls, *args: Any, **kwargs: Any):
         """Refuse misspelt arguments with a hint before anything else happens."""
@@ -391,69 +387,3 @@ def _write(target: torch.Tensor, rows: Any, value: torch.Tensor) -> None:
         target.copy_(value)
     else:
         target[rows] = value
-
-
-def optimizer(rule: Rule) -> type[Any]:
-    """The optimizer class of a rule: the house's own by its name, any other made on the spot.
-
-    Args:
-        rule: a function ``(p, g, slots ..., *, t, lr=..., ...)``.
-
-    Returns:
-        A class whose arguments are ``params``, the rule's hyper-parameters (beta1, beta2 as ``betas``),
-        ``weight_decay``, the transforms ``clip_norm``, ``clip_tensor_norm``, ``clip_value`` and ``centralise``,
-        and torch's ``maximize``, ``foreach``, ``capturable``, ``differentiable``.
-
-    Example:
-        >>> def halving(p, g, *, t, lr=0.1):
-        ...     return p - lr / 2**t * g
-        >>> p = torch.nn.Parameter(torch.tensor([1.0]))
-        >>> p.grad = torch.tensor([1.0])
-        >>> optimizer(halving)([p], lr=0.5).step()
-        >>> p.data
-        tensor([0.7500])
-    """
-    signature_of(rule)  # refuses what is no rule
-    card = card_of(rule)
-    if card is not None and rule.__module__.startswith("thalweg.rules.") and card.title in _HOUSE:
-        return _HOUSE[card.title]
-    return _made(rule)  # also a rule of the house that was written a minute ago, before its class is generated
-
-
-@functools.cache
-def _made(rule: Rule) -> type[Any]:
-    card = card_of(rule)
-    full = with_decay(rule)
-    defaults = {**door_arguments(full, signature_of(full).defaults), **OFF}
-    defaults |= {name: HINTS[name] for name in ("maximize", "foreach", "capturable", "differentiable")}
-    defaults |= {"engine": "auto", "store": None}
-    keyword, positional = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
-    first = {"lr": defaults.pop("lr")} if "lr" in defaults else {}
-    arguments = [
-        *(inspect.Parameter(name, positional) for name in ("self", "params")),
-        *(inspect.Parameter(name, positional, default=value) for name, value in first.items()),
-        *(inspect.Parameter(name, keyword, default=value) for name, value in defaults.items()),
-    ]
-    signature = inspect.Signature(arguments)
-
-    def __init__(*args: Any, **settings: Any) -> None:
-        bound = signature.bind(*args, **settings)
-        bound.apply_defaults()
-        self, params, *_ = bound.args
-        chosen = {k: v for k, v in bound.arguments.items() if k not in ("self", "params", "engine", "store")}
-        Optimizer.__init__(self, params, chosen, bound.arguments["engine"], bound.arguments["store"])
-
-    __init__.__signature__ = signature  # type: ignore[attr-defined]
-    body = {
-        "formula": staticmethod(rule),
-        "__init__": __init__,
-        "__doc__": rule.__doc__,
-        "__module__": rule.__module__,
-        "__reduce__": lambda self: (_unpickled, (rule,), self.__getstate__()),
-    }
-    return type(card.title if card else rule.__name__, (Optimizer,), body)
-
-
-def _unpickled(rule: Rule) -> Optimizer:
-    cls: type[Optimizer] = optimizer(rule)
-    return cls.__new__(cls)

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from thalweg import rules, schedule
+from thalweg.arguments import door_arguments
 from thalweg.card import Log, Range, card_of
 from thalweg.lab.ranges import Own
 from thalweg.lab.space import WITHOUT_CARD, Hyper, Space, dimensions
 from thalweg.lab.train import Configure
 from thalweg.minimize.methods import METHODS
 from thalweg.minimize.optimizers import BFGS, LBFGS, ConjugateGradient, FullBatch, Newton
-from thalweg.optimizer import Optimizer, door_arguments, optimizer
+from thalweg.optimizer import Optimizer
+from thalweg.rule_class import optimizer
 from thalweg.signature import Rule, signature_of
 
 # One of each kind: the plain one, the adaptive ones, and their combinations. `all` takes every rule.

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from thalweg import rules, typed
+from thalweg.arguments import with_decay
 from thalweg.card import Log, Range, card_of
 from thalweg.minimize import METHODS
-from thalweg.optimizer import with_decay
 from thalweg.signature import Rule, check_flag, check_number, did_you_mean, signature_of
 
 CLASSICS = "sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam"
