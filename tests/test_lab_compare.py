@@ -289,6 +289,7 @@ def test_the_library_prints_nothing_and_leaves_threads_alone(capfd):
         ({"seed": -1}, r"seed is -1; it must be a whole number, from 0 to"),
         ({"jobs": 0}, r"jobs is 0; it must be a whole number, at least 1"),
         ({"margin": -0.1}, r"margin is -0\.1; it must be a number"),
+        ({"schedule": "wsd(warmup=2)"}, r"schedule is 'wsd\(warmup=2\)'; it must be one of .* or like warmup_cosine"),
         (
             {"schedule": "cosine"},
             r"schedule is 'cosine'; it must be one of warmup_cosine, warmup_linear, wsd, constant",

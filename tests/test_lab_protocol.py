@@ -149,8 +149,8 @@ def test_fresh_seeds_choose_between_the_two_best_settings():
         tried = [t for t in choice if t.optimizer == name]
         assert len(tried) == 4
         assert len({t.hyper for t in tried}) == 2
-        assert tuple(findings.chosen[name].items()) != lucky[name][1]
-        assert {t.hyper for t in stages[-1] if t.optimizer == name} == {tuple(findings.chosen[name].items())}
+        assert findings.chosen[name].hyper != lucky[name][1]
+        assert {t.hyper for t in stages[-1] if t.optimizer == name} == {findings.chosen[name].hyper}
 
 
 def test_who_is_separated_stops_and_the_others_go_on():

@@ -10,7 +10,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from functools import partial
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -88,17 +90,41 @@ SCHEDULES: dict[str, Callable[..., LambdaLR]] = {
 }
 
 
+# Those that a search chooses among for every optimizer alike: three ways down after three lengths of warm-up, or none.
+TUNED = "tuned"
+CHOICES = (
+    *(f"{name}(warmup={share})" for share in (0.02, 0.05, 0.1) for name in ("warmup_cosine", "warmup_linear", "wsd")),
+    "constant",
+)
+
+
 def find(name: str) -> Callable[..., LambdaLR]:
-    """The schedule of that name.
+    """The schedule of that name, or of a name with a warm-up of its own: `"wsd(warmup=0.1)"`.
 
     Raises:
         ValueError: there is none; says which there are.
+
+    Example:
+        >>> find("warmup_linear(warmup=0.1)")(torch.optim.SGD([torch.zeros(1)]), steps=100).get_last_lr()
+        [0.0001]
     """
-    if name not in SCHEDULES:
+    base, warmup = called(str(name))
+    if base not in SCHEDULES or (warmup and base == "constant"):
         raise ValueError(
-            f"schedule is {name!r}; it must be one of {', '.join(SCHEDULES)}.{did_you_mean(str(name), SCHEDULES)}"
+            f"schedule is {name!r}; it must be one of {', '.join(SCHEDULES)}, or like warmup_cosine(warmup=0.1)."
+            f"{did_you_mean(base, SCHEDULES)}"
         )
-    return SCHEDULES[name]
+    return partial(SCHEDULES[base], **warmup) if warmup else SCHEDULES[base]
+
+
+def called(name: str) -> tuple[str, dict[str, float]]:
+    """The function's name and its arguments beside optimizer and steps.
+
+    >>> called("wsd(warmup=0.1)"), called("constant")
+    (('wsd', {'warmup': 0.1}), ('constant', {}))
+    """
+    match = re.fullmatch(r"(\w+)\(warmup=(0?\.\d+|0|1)\)", name)
+    return (match[1], {"warmup": float(match[2])}) if match else (name, {})
 
 
 def _check_steps(steps: int) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from thalweg.lab.budget import PRESETS
-from thalweg.schedule import SCHEDULES
+from thalweg.schedule import SCHEDULES, TUNED
 
 PRESET_HELP = "; ".join(
     f"{b.preset}: {b.points} points each, up to {b.promoted} confirmed on up to {b.looks[-1]} seeds"
@@ -38,7 +38,12 @@ Timeout = Annotated[
 Stacked = Annotated[
     str, typer.Option(help="Train trials of one optimizer as one where that is faster, or off.", metavar="auto|off")
 ]
-Schedule = Annotated[str, typer.Option(help="Of the learning rate, the same for all.", metavar="|".join(SCHEDULES))]
+Schedule = Annotated[
+    str,
+    typer.Option(
+        help="Of the learning rate, the same for all, or tuned for all.", metavar="|".join([*SCHEDULES, TUNED])
+    ),
+]
 Prune = Annotated[
     bool, typer.Option("--prune/--no-prune", help="Stop runs that are behind others of the same optimizer.")
 ]

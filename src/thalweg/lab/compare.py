@@ -88,8 +88,9 @@ def compare(
         seed: another seed gives an independent repetition. Default 0.
         jobs: processes of one thread each, protected from each other; 1 stays in this one. Default: one per core.
         rules: further candidates: paths of rule files, or rule functions.
-        schedule: of the learning rate, the same for all: "warmup_cosine" (default), "warmup_linear", "wsd" or
-            "constant".
+        schedule: of the learning rate, the same for all: "warmup_cosine" (default), "warmup_linear", "wsd",
+            "constant", or one with a warm-up of its own, "wsd(warmup=0.1)" (default: 0.05 of the steps); or "tuned":
+            every optimizer's search chooses among the same ten (thalweg.schedule.CHOICES).
         margin: differences up to here do not matter, in the metric's units. Default: half the standard
             deviation between seeds.
         timeout: seconds after which a run is stopped, as one that hangs; not with jobs=1. Default: 20 times what
@@ -164,7 +165,8 @@ def prepared(
     elif model:
         require("optuna")
     chosen_budget = replace(chosen_budget, rungs=chosen_budget.rungs if prune else 0, model=model)
-    schedules.find(schedule)
+    if schedule != schedules.TUNED:
+        schedules.find(schedule)
     workers = jobs if jobs is None else _whole("jobs", jobs, 1)
     if margin is not None and not (isinstance(margin, int | float) and 0 <= margin < math.inf):
         raise ValueError(f"margin is {margin!r}; it must be a number of the metric's units, at least 0.")

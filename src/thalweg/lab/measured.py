@@ -82,13 +82,13 @@ def _answer(perform: Perform, asked: Any) -> dict[str, Any]:
 
 
 def _cost(task: Task, candidate: Candidate, plan: Plan) -> dict[str, Any]:
-    configure = candidate.configure(plan.spaces[candidate.name].default, plan.schedule)
+    configure = candidate.configure(plan.spaces[candidate.name].default, plan.schedules[0])
     return asdict(cost_of(task, configure, 1000 * plan.seed))
 
 
 def _way(task: Task, candidate: Candidate, plan: Plan, jobs: int, decide: Callable[..., Way]) -> dict[str, Any]:
-    configure = candidate.configure(plan.spaces[candidate.name].default, plan.schedule)
-    find = schedules.find(candidate.schedule(plan.schedule))
+    configure = candidate.configure(plan.spaces[candidate.name].default, plan.schedules[0])
+    find = schedules.find(candidate.schedule(plan.schedules[0]))
     return asdict(decide(task, configure, find, plan.steps, 1000 * plan.seed, jobs))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from thalweg import schedule as schedules
 from thalweg.lab.budget import Budget
 from thalweg.lab.decide import Decision
 from thalweg.lab.space import Hyper, Side, Space
@@ -14,6 +15,7 @@ from thalweg.lab.train import Half, Run
 SEARCHED = ("default", "search", "edge")  # the phases whose runs compete for being chosen
 # Seeds: a user's seed owns a thousand; each purpose draws from a part of its own.
 SEED_RANGE = 1000
+DEFAULT = "warmup_cosine"
 FIRST_SEED = {"search": 0, "noise": 100, "choice": 200, "confirmation": 300}
 
 
@@ -36,6 +38,11 @@ class Trial:
     until: int | None = None
 
     @property
+    def setting(self) -> tuple[tuple[tuple[str, float], ...], str]:
+        """What is searched: hyper-parameters and schedule."""
+        return self.hyper, self.schedule
+
+    @property
     def end(self) -> int:
         """The step after which it is measured."""
         return self.steps if self.until is None else self.until
@@ -54,7 +61,7 @@ class Plan:
         mode: which way the metric is better.
         steps: of every full run.
         seed: the user's.
-        schedule: its name, the same for all.
+        schedule: its name, the same for all; or "tuned": searched for every optimizer among the same.
         margin: differences that do not matter, or None for half the standard deviation between seeds.
         state: state numbers per parameter of each optimizer: which is cheaper, should they tie.
         horizons: steps of a full run of those optimizers that have their own: equal seconds, not equal steps.
@@ -65,7 +72,7 @@ class Plan:
     mode: Mode
     steps: int
     seed: int = 0
-    schedule: str = "warmup_cosine"
+    schedule: str = DEFAULT
     margin: float | None = None
     state: Mapping[str, float] = field(default_factory=dict)
     horizons: Mapping[str, int] = field(default_factory=dict)
@@ -74,12 +81,26 @@ class Plan:
         """The steps of a full run."""
         return self.horizons.get(optimizer, self.steps)
 
-    def trial(self, optimizer: str, hyper: Hyper, phase: str, number: int = 0) -> Trial:
-        """Trial with the `number`-th seed of a phase."""
+    @property
+    def schedules(self) -> tuple[str, ...]:
+        """Those among which the search chooses."""
+        return schedules.CHOICES if self.schedule == schedules.TUNED else (self.schedule,)
+
+    def schedule_at(self, point: Sequence[float]) -> str:
+        """The schedule at a point of the sequence: the same for every optimizer, told by its last coordinate."""
+        return self.schedules[int(point[-1] * len(self.schedules))]
+
+    def again(self, trial: Trial, phase: str, number: int) -> Trial:
+        """The settings of a trial with the `number`-th seed of another phase."""
+        return self.trial(trial.optimizer, dict(trial.hyper), phase, number, trial.schedule)
+
+    def trial(self, optimizer: str, hyper: Hyper, phase: str, number: int = 0, schedule: str | None = None) -> Trial:
+        """Trial with the `number`-th seed of a phase; where no schedule is said, with warm-up and cosine."""
         of = "search" if phase in SEARCHED else phase
         seed = SEED_RANGE * self.seed + FIRST_SEED[of] + number
         data = "reports" if phase == "confirmation" else "selects"
-        return Trial(optimizer, tuple(hyper.items()), seed, self.horizon(optimizer), data, self.schedule, phase)
+        horizon, usual = self.horizon(optimizer), DEFAULT if self.schedule == schedules.TUNED else self.schedule
+        return Trial(optimizer, tuple(hyper.items()), seed, horizon, data, schedule or usual, phase)
 
 
 @dataclass
@@ -91,7 +112,7 @@ class Findings:
     edges: dict[str, Side] = field(default_factory=dict)
     seed_sd: float | None = None
     promoted: list[str] = field(default_factory=list)
-    chosen: dict[str, Hyper] = field(default_factory=dict)
+    chosen: dict[str, Trial] = field(default_factory=dict)
     decision: Decision | None = None
     notes: list[str] = field(default_factory=list)
 

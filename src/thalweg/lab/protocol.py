@@ -44,7 +44,7 @@ def _noise(plan: Plan, findings: Findings) -> Stages:
     best = findings.best(leaders[0], plan.mode) if leaders else None
     if best is None:
         return
-    yield [plan.trial(leaders[0], dict(best[0].hyper), "noise", i) for i in range(NOISE_SEEDS)]
+    yield [plan.again(best[0], "noise", i) for i in range(NOISE_SEEDS)]
     findings.seed_sd = statistics.sd([r.final for _, r in findings.of(leaders[0], "noise") if r.final is not None])
 
 
@@ -71,26 +71,25 @@ def _choice(plan: Plan, findings: Findings) -> Stages:
         for name in findings.promoted
     }
     yield [
-        plan.trial(name, dict(trial.hyper), "choice", i)
+        plan.again(trial, "choice", i)
         for i in range(CHOICE_SEEDS)
-        for name, trials in contenders.items()
+        for trials in contenders.values()
         for trial in trials
     ]
     for name, trials in contenders.items():
         runs = findings.of(name, "choice")
         totals = [
-            sum(score(run, plan.mode) for trial, run in runs if trial.hyper == contender.hyper) for contender in trials
+            sum(score(run, plan.mode) for trial, run in runs if trial.setting == contender.setting)
+            for contender in trials
         ]
-        findings.chosen[name] = dict(trials[totals.index(min(totals))].hyper)
+        findings.chosen[name] = trials[totals.index(min(totals))]
 
 
 def _confirmation(plan: Plan, findings: Findings) -> Stages:
     """Fresh seeds, the same for all, in looks: leader and everyone not separated from it get more."""
     active, seeds = list(findings.promoted), 0
     for look, alpha in zip(plan.budget.looks, plan.budget.alphas, strict=True):
-        yield [
-            plan.trial(name, findings.chosen[name], "confirmation", i) for i in range(seeds, look) for name in active
-        ]
+        yield [plan.again(findings.chosen[name], "confirmation", i) for i in range(seeds, look) for name in active]
         seeds = look
         decision = findings.decision = judge(plan, findings, alpha)
         if decision.outcome != "undecided" or len(active) < 2:

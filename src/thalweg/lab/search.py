@@ -32,7 +32,7 @@ def search(plan: Plan, findings: Findings) -> Stages:
     yield from _halved(plan, findings, _placed(plan, findings, {name: first for name in plan.spaces}))
     for n in budget.rounds:
         asked = {
-            name: suggested(space, findings.tried(name, *SEARCHED), plan.mode, n, plan.seed)
+            name: suggested(space, findings.tried(name, *SEARCHED), plan.mode, n, plan.seed, plan.schedules)
             for name, space in plan.spaces.items()
         }
         yield from _halved(plan, findings, _placed(plan, findings, asked), least=1)
@@ -42,7 +42,10 @@ def search(plan: Plan, findings: Findings) -> Stages:
 
 def _placed(plan: Plan, findings: Findings, at: Mapping[str, Sequence[tuple[float, ...]]]) -> Cohorts:
     return {
-        name: [plan.trial(name, findings.spaces[name].at(point), "search") for point in asked]
+        name: [
+            plan.trial(name, findings.spaces[name].at(point), "search", schedule=plan.schedule_at(point))
+            for point in asked
+        ]
         for name, asked in at.items()
     }
 
@@ -144,7 +147,12 @@ def _edge(plan: Plan, findings: Findings, extra: Sequence[tuple[float, ...]]) ->
         return
     cohorts = {
         name: [
-            plan.trial(name, space.beyond(point) if name in findings.edges else space.at(point), "edge")
+            plan.trial(
+                name,
+                space.beyond(point) if name in findings.edges else space.at(point),
+                "edge",
+                schedule=plan.schedule_at(point),
+            )
             for point in extra
         ]
         for name, space in findings.spaces.items()

@@ -21,7 +21,6 @@ from thalweg.lab.decide import Decision
 from thalweg.lab.plan import SEARCHED, Done, Findings, Plan, Trial
 from thalweg.lab.protocol import sensitivity_of, worst_value
 from thalweg.lab.search import rung, value_at
-from thalweg.lab.space import Hyper
 from thalweg.lab.statistics import Mode
 from thalweg.lab.target import time_to_target
 from thalweg.lab.task import Task
@@ -137,14 +136,15 @@ def _length(data: Any) -> int | None:
 def _optimizer(candidate: Candidate, plan: Plan, findings: Findings, cost: Cost | None) -> dict[str, Any]:
     name = candidate.name
     searched, best = findings.tried(name, *SEARCHED), findings.best(name, plan.mode)
-    chosen: Hyper | None = findings.chosen.get(name) or (dict(best[0].hyper) if best else None)
+    chosen = findings.chosen.get(name) or (best[0] if best else None)
     space = (findings.spaces or plan.spaces)[name]
     return {
         "title": candidate.title,
         "promoted": name in findings.promoted,
         "search_best": best[1].final if best else None,
-        "chosen": candidate.arguments(chosen) if chosen else None,
-        "edge": space.side(chosen["lr"]) if chosen else None,
+        "chosen": candidate.arguments(dict(chosen.hyper)) if chosen else None,
+        "schedule": candidate.schedule(chosen.schedule) if chosen else None,
+        "edge": space.side(dict(chosen.hyper)["lr"]) if chosen else None,
         "diverged": sum(run.diverged for _, run in searched),
         "failed": sum(run.failed for trial, run in _as_far_as_they_came(findings) if trial.optimizer == name),
         "trials": len(searched),
@@ -225,6 +225,7 @@ def _run(candidate: Candidate, trial: Trial, run: Run) -> dict[str, Any]:
     return {
         "optimizer": trial.optimizer,
         "hyper_parameters": candidate.arguments(dict(trial.hyper)),
+        "schedule": candidate.schedule(trial.schedule),
         "seed": trial.seed,
         "phase": trial.phase,
         "final": run.final,
@@ -253,6 +254,7 @@ def _winner(decision: Decision, by_name: Mapping[str, Candidate], plan: Plan, fi
         "optimizer": name,
         "class": by_name[name].optimizer.__name__,
         "hyper_parameters": by_name[name].arguments(dict(trial.hyper)),
+        "schedule": by_name[name].schedule(trial.schedule),
         "seed": trial.seed,
         "steps": trial.steps,
         "final": run.final,

@@ -12,13 +12,16 @@ from typing import Any
 from thalweg.lab.candidates import Candidate
 from thalweg.lab.pickles import pickled
 from thalweg.lab.task import Task
+from thalweg.schedule import called
 
 TASK_PICKLE, RULE_PICKLE = "task.pkl", "rule.pkl"
 
 
 def winner_source(data: Mapping[str, Any], candidate: Candidate, folder: Path) -> str:
     """The source of winner.py, to stand in `folder`."""
-    best, schedule = data["winner"], candidate.schedule(data["budget"]["schedule"])
+    best = data["winner"]
+    schedule, given = called(best["schedule"])
+    lengths = "".join(f", {name}={value}" for name, value in given.items())
     arguments = ", ".join(f"{key}={_literal(value)}" for key, value in best["hyper_parameters"].items())
     house = isinstance(candidate.origin, str)
     name = f"tw.{best['class']}" if house else _identifier(best["class"])
@@ -38,7 +41,7 @@ def winner_source(data: Mapping[str, Any], candidate: Candidate, folder: Path) -
 def configure(parameters, steps):
     """The optimizer, and its schedule over `steps` steps: call scheduler.step() after every optimizer.step()."""
     optimizer = {name}(parameters, {arguments})
-    scheduler = {schedule}(optimizer, steps)
+    scheduler = {schedule}(optimizer, steps{lengths})
     return optimizer, scheduler
 
 

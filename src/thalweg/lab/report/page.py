@@ -21,6 +21,7 @@ from thalweg.lab.report.words import (
     stacking,
 )
 from thalweg.pictures.style import short
+from thalweg.schedule import TUNED
 
 
 def render(data: Data) -> str:
@@ -41,6 +42,7 @@ def rendered(template: str, data: Data, *, autoescape: bool, **more: object) -> 
         decision=part(data, "decision"),
         task=part(data, "task"),
         budget=part(data, "budget"),
+        tuned_schedule=part(data, "budget").get("schedule") == TUNED,
         ledger=part(part(data, "budget"), "ledger"),
         spaces=part(data, "spaces"),
         code=code(data),
