@@ -164,7 +164,7 @@ def test_a_task_and_a_rule_given_as_objects_are_saved_beside_the_winner(tmp_path
     assert run_winner(folder) == repr(result.winner["final"])
 
 
-SAVED = ("optimizer", "hyper_parameters", "seed", "final", "data", "steps")
+SAVED = ("optimizer", "hyper_parameters", "schedule", "seed", "final", "data", "steps")
 
 
 def test_a_rule_of_the_users_by_its_path(tmp_path):

@@ -105,6 +105,7 @@ def find(name: str) -> Callable[..., LambdaLR]:
         ValueError: there is none; says which there are.
 
     Example:
+        >>> import torch
         >>> find("warmup_linear(warmup=0.1)")(torch.optim.SGD([torch.zeros(1)]), steps=100).get_last_lr()
         [0.0001]
     """
