@@ -40,6 +40,11 @@ def without_times(result):
         name: {k: v for k, v in known.items() if k != "milliseconds_per_step"}
         for name, known in kept["optimizers"].items()
     }
+    if target := kept["target"]:
+        reached = {
+            name: {k: v for k, v in known.items() if k != "seconds"} for name, known in target["reached"].items()
+        }
+        kept["target"] = {**target, "reached": reached}
     return kept
 
 

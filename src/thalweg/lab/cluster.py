@@ -102,6 +102,8 @@ def connected(cluster: str, jobs: int = 1) -> Iterator[Any]:
                 ray.init(address=cluster, **quiet)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             sentence = str(error).partition("\n")[0]
+            if cluster.startswith(CLIENT) and "timeout" in sentence:  # Ray's own sentence says nothing of tokens
+                sentence += "; if it asks for a token, set RAY_AUTH_MODE=token"
             raise ClusterError(f"no Ray cluster answers at {cluster!r}: {sentence}") from error
         _hush(ray)
     try:
