@@ -77,6 +77,12 @@ def test_inductor_agrees_with_eager_for_every_flag(name, dtype):
         agree(rules.find(name), hyper, dtype, STEPS)
 
 
+def test_a_function_of_a_plain_number_is_one_when_it_is_compiled(graphs_only):
+    adam = rules.find("adam")
+    hyper = next(h for h in settings_of(adam) if not h["bias_correction"] and h["eps_hat"])  # the square root of 1
+    agree(adam, hyper, torch.float64, 3)
+
+
 def test_the_door_takes_compiled(graphs_only, monkeypatch):
     ends = []
     for engine in ("compiled", "eager"):

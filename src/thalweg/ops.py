@@ -104,19 +104,26 @@ TORCH: dict[str, Callable[..., Any]] = {
 }
 
 
+NUMPY_TYPES = (np.generic, np.ndarray)
+
+
 def _call(name: str, *args: Any) -> Any:
     for arg in args:
         if hasattr(arg, "__thalweg_op__"):
             return arg.__thalweg_op__(name, args)
     if any(isinstance(arg, torch.Tensor) for arg in args):
         return TORCH[name](*args)
-    if any(isinstance(arg, np.generic | np.ndarray) for arg in args):
+    if any(isinstance(arg, NUMPY_TYPES) for arg in args):
         return NUMPY[name](*args)
-    # A plain number: numpy's IEEE answer (nan, inf) instead of Python's exceptions, so that it agrees
-    # with the tensors.
+    return _of_numbers(name, *args)
+
+
+@torch.compiler.assume_constant_result
+def _of_numbers(name: str, *args: Any) -> Any:
+    """Of plain numbers: numpy's IEEE answer (nan, inf) instead of Python's exceptions, as tensors would give it."""
     with np.errstate(all="ignore"):
         answer = NUMPY[name](*args)
-    return answer.item() if isinstance(answer, np.generic | np.ndarray) else answer
+    return answer.item() if isinstance(answer, NUMPY_TYPES) else answer
 
 
 # ---- elementwise
