@@ -354,6 +354,9 @@ def test_settings_of_the_search_alone_are_not_called_recommended(result):
     text = Page(render(early)).text
     assert "The best settings of the search, not confirmed" in text
     assert "Recommended settings" not in text
+    assert "AdamW best of the search" in text
+    assert "AdamW recommended" not in text
+    assert "AdamW recommended" in Page(render(result)).text
 
 
 def test_fresh_seeds_that_diverged_are_counted(result):
