@@ -3,8 +3,8 @@
 import pytest
 
 import toy_task
+from ledgers import ledger
 from test_faults import trial
-from test_lab_store import ledger
 from thalweg.lab.candidates import candidates
 from thalweg.lab.chunks import Chunk, Work
 from thalweg.lab.compare import compare

@@ -14,8 +14,9 @@ import pytest
 import ray
 
 import toy_task
+from ledgers import ledger
 from test_faults import breaking, trial
-from test_lab_store import environment, ledger
+from test_lab_store import environment
 from thalweg.extras import MissingExtra
 from thalweg.lab import cluster
 from thalweg.lab.candidates import candidates

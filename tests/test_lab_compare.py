@@ -14,6 +14,7 @@ import torch
 
 import thalweg
 import toy_task
+from ledgers import ledger
 from thalweg.lab.candidates import SHORT_LIST, candidates
 from thalweg.lab.compare import compare
 from thalweg.lab.events import Finished, Planned, Stage, Started
@@ -30,22 +31,6 @@ def steady(p, g, m, *, t, lr=0.03, beta=0.9):
     m = beta * m + (1 - beta) * g
     return p - lr * m / (sqrt(m * m) + 1e-8), m
 '''
-
-
-def without_times(result):
-    kept = {k: v for k, v in result.data.items() if k not in ("started", "seconds")}
-    kept["runs"] = [{k: v for k, v in run.items() if k != "seconds"} for run in kept["runs"]]
-    kept["budget"] = {k: v for k, v in kept["budget"].items() if k != "jobs"}
-    kept["optimizers"] = {
-        name: {k: v for k, v in known.items() if k != "milliseconds_per_step"}
-        for name, known in kept["optimizers"].items()
-    }
-    if target := kept["target"]:
-        reached = {
-            name: {k: v for k, v in known.items() if k != "seconds"} for name, known in target["reached"].items()
-        }
-        kept["target"] = {**target, "reached": reached}
-    return kept
 
 
 def run_winner(folder):
@@ -97,7 +82,7 @@ def test_confirmed_numbers_are_those_of_the_runs(result):
 
 
 def test_the_same_for_any_number_of_processes(result):
-    assert without_times(compare(TOY, "sgd,adamw,momentum", points=3, jobs=2, stack="off")) == without_times(result)
+    assert ledger(compare(TOY, "sgd,adamw,momentum", points=3, jobs=2, stack="off").data) == ledger(result.data)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -15,6 +15,7 @@ import torch
 
 import thalweg
 import toy_task
+from ledgers import ledger
 from thalweg import rules
 from thalweg.extras import MissingExtra
 from thalweg.lab import exports, fingerprint
@@ -28,24 +29,6 @@ from thalweg.lab.way import Way
 
 TOY = str(Path(toy_task.__file__))
 ASKED = {"optimizers": "sgd,momentum", "points": 3, "jobs": 1, "stack": "off"}
-TIMES = ("started", "seconds")
-
-
-def ledger(data):
-    """A result without what a clock said."""
-    kept = {key: value for key, value in data.items() if key not in TIMES}
-    kept["runs"] = [{k: v for k, v in run.items() if k not in TIMES} for run in kept["runs"]]
-    kept["runs"] = [{**run, "curve": [without_clock(p) for p in run["curve"]]} for run in kept["runs"]]
-    kept["budget"] = {key: value for key, value in kept["budget"].items() if key != "jobs"}
-    kept["optimizers"] = {
-        name: {k: v for k, v in known.items() if k != "milliseconds_per_step"}
-        for name, known in kept["optimizers"].items()
-    }
-    return kept
-
-
-def without_clock(point):
-    return {key: value for key, value in point.items() if key != "seconds"}
 
 
 def made_and_known(task, out, **others):

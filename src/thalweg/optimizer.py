@@ -115,7 +115,8 @@ class Optimizer(torch.optim.Optimizer):
                 check_tensors(param_group["params"], self.param_groups)
                 differentiable = {**self.defaults, **param_group}.get("differentiable", False)
                 check_store(self.store, param_group["params"], differentiable)
-                devices = {(item[1] if isinstance(item, tuple) else item).device for item in param_group["params"]}
+                params = [item[-1] if isinstance(item, tuple) else item for item in param_group["params"]]
+                devices = {p.device for p in params if isinstance(p, torch.Tensor)}  # torch refuses others, below
                 check_engine(self.engine, devices)
                 if {**self.defaults, **param_group}.get("capturable"):
                     check_capturable(self.engine, devices)

@@ -27,6 +27,7 @@ def optimizer(rule: Rule) -> type[Any]:
     Example:
         >>> def halving(p, g, *, t, lr=0.1):
         ...     return p - lr / 2**t * g
+        >>> import torch
         >>> p = torch.nn.Parameter(torch.tensor([1.0]))
         >>> p.grad = torch.tensor([1.0])
         >>> optimizer(halving)([p], lr=0.5).step()

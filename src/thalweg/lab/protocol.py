@@ -133,7 +133,7 @@ def search_lucks(plan: Plan, findings: Findings) -> dict[str, float]:
         full = ranked(findings.of(name, *SEARCHED), plan.mode)
         chosen, others = [], []
         for trial, run in full:
-            (chosen if dict(trial.hyper) == findings.chosen.get(name) else others).append(score(run, plan.mode))
+            (chosen if trial.setting == findings.chosen[name].setting else others).append(score(run, plan.mode))
         alike = 2 * near >= len(side_by_side) or not chosen
         lucks[name] = 0.0 if alike else max(spread, statistics.search_luck(chosen[0], others[:1]))
     return lucks
@@ -144,7 +144,7 @@ def _side_by_side(plan: Plan, findings: Findings, name: str) -> list[float]:
     first: dict[tuple, tuple[int, float]] = {}
     for trial, run in findings.done:
         if trial.optimizer == name and trial.phase == "search":
-            first.setdefault(trial.hyper, (trial.end, score(run, plan.mode)))
+            first.setdefault(trial.setting, (trial.end, score(run, plan.mode)))
     earliest = min((end for end, _ in first.values()), default=0)
     return [value for end, value in first.values() if end == earliest]
 
