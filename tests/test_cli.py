@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +14,7 @@ from typer.testing import CliRunner
 
 import thalweg
 import toy_task
+from commands import environment, interrupted
 from thalweg import workloads
 from thalweg.cli.app import app
 
@@ -197,26 +196,8 @@ def test_what_is_no_cluster_is_one_sentence_for_every_command(thalweg_):
         assert done.stderr.startswith("thalweg: cluster is 'nowhere'; it must be 'off', 'local', 'auto' or 'ray://")
 
 
-def environment(**more):
-    return {**os.environ, "PYTHONPATH": str(Path(thalweg.__file__).parents[1]), **more}
-
-
 def test_ctrl_c_saves_what_is_known_and_exits_130(tmp_path):
-    # A shell's background jobs begin with Ctrl-C ignored, and the tests may be one: take it back.
-    code = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); from thalweg.cli import main; main()"
-    command = [sys.executable, "-c", code, "compare", TOY, "--steps", "2000"]
-    command += ["--jobs", "2", "--out", "mine", "--optimizers", "sgd,momentum,adamw"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("search"):
-            break
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "Traceback" not in errors
+    interrupted(tmp_path, TOY, env=environment())
     data = json.loads((tmp_path / "mine" / "result.json").read_text())
     assert data["interrupted"] is True
     assert data["decision"]["outcome"] == "stopped"

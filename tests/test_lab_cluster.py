@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 
@@ -14,6 +13,7 @@ import pytest
 import ray
 
 import toy_task
+from commands import interrupted
 from ledgers import ledger
 from test_faults import breaking, trial
 from test_lab_store import environment
@@ -181,18 +181,5 @@ def test_without_ray_one_sentence_says_what_to_install(monkeypatch):
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_workers_and_keeps_what_is_known(tmp_path):
-    code = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); from thalweg.cli import main; main()"
-    command = [sys.executable, "-c", code, "compare", toy_task.__file__, "--steps", "2000", "--stack", "off"]
-    command += ["--cluster", "local", "--jobs", "2", "--out", "mine", "--optimizers", "sgd,momentum,adamw"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("search"):
-            break
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "Traceback" not in errors
+    interrupted(tmp_path, toy_task.__file__, "--stack", "off", "--cluster", "local", env=environment())
     assert json.loads((tmp_path / "mine" / "result.json").read_text())["verdict"].startswith("Stopped early: ")

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import torch
 
 import thalweg
 import toy_task
+from commands import environment
 from ledgers import ledger
 from thalweg.lab.candidates import SHORT_LIST, candidates
 from thalweg.lab.compare import compare
@@ -34,9 +34,8 @@ def steady(p, g, m, *, t, lr=0.03, beta=0.9):
 
 
 def run_winner(folder):
-    environment = {**os.environ, "PYTHONPATH": str(Path(thalweg.__file__).parents[1])}
     command = [sys.executable, str(Path(folder) / "winner.py")]
-    done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment(), cwd="/", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()[-1]
 

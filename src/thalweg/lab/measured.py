@@ -18,7 +18,7 @@ from thalweg.lab.events import Perform, silent
 from thalweg.lab.plan import Plan, Trial
 from thalweg.lab.store import Decided
 from thalweg.lab.task import Task
-from thalweg.lab.train import Run
+from thalweg.lab.train import Configure, Run
 from thalweg.lab.way import MEMBER_STEPS, Way, decide
 
 PATIENCE, TIMES = 60.0, 20  # a run hangs that takes longer than a minute, and 20 times what it should take
@@ -81,15 +81,18 @@ def _answer(perform: Perform, asked: Any) -> dict[str, Any]:
     return {"error": answer.error} if isinstance(answer, Run) else answer
 
 
+def _configure(candidate: Candidate, plan: Plan) -> Configure:
+    """At the defaults, with the first of the schedules: a step costs the same with any."""
+    return candidate.configure(plan.spaces[candidate.name].default, plan.schedules[0])
+
+
 def _cost(task: Task, candidate: Candidate, plan: Plan) -> dict[str, Any]:
-    configure = candidate.configure(plan.spaces[candidate.name].default, plan.schedules[0])
-    return asdict(cost_of(task, configure, 1000 * plan.seed))
+    return asdict(cost_of(task, _configure(candidate, plan), 1000 * plan.seed))
 
 
 def _way(task: Task, candidate: Candidate, plan: Plan, jobs: int, decide: Callable[..., Way]) -> dict[str, Any]:
-    configure = candidate.configure(plan.spaces[candidate.name].default, plan.schedules[0])
     find = schedules.find(candidate.schedule(plan.schedules[0]))
-    return asdict(decide(task, configure, find, plan.steps, 1000 * plan.seed, jobs))
+    return asdict(decide(task, _configure(candidate, plan), find, plan.steps, 1000 * plan.seed, jobs))
 
 
 def limits(costs: Mapping[str, Cost], timeout: float | None) -> Callable[[Trial], float]:
