@@ -98,6 +98,22 @@ def test_hooks_around_the_step(name):
     assert len(called) == 4
 
 
+@pytest.mark.parametrize("profile", [torch.profiler.profile, torch.autograd.profiler.profile])
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_a_profile_shows_the_step_as_torchs(name, profile):
+    p = torch.nn.Parameter(torch.ones(3))
+    p.grad = torch.ones(3)
+    shown = []
+    for cls in (getattr(tw, name), getattr(torch.optim, name)):
+        optimizer = cls([p], lr=0.1)
+        for _ in range(3):  # planned by now
+            optimizer.step()
+        with profile() as seen:
+            optimizer.step()
+        shown.append({event.key: event.count for event in seen.key_averages() if event.key.startswith("Optimizer.")})
+    assert shown[0] == shown[1] == {f"Optimizer.step#{name}.step": 1}
+
+
 @pytest.mark.parametrize("name", HOUSE)
 def test_zero_grad(name):
     p = torch.ones(2, requires_grad=True)

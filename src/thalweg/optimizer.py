@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
+from torch.autograd import profiler
+from torch.compiler import is_dynamo_compiling
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from thalweg.arguments import (
@@ -133,10 +135,11 @@ class Optimizer(torch.optim.Optimizer):
         Returns:
             What the closure returned, or None.
         """
-        if torch.compiler.is_dynamo_compiling():
+        if is_dynamo_compiling():
             return _uncompiled(self, closure)
         hooks = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
-        if hooks or _global_optimizer_pre_hooks or _global_optimizer_post_hooks or _profiled():
+        hooks = hooks or _global_optimizer_pre_hooks or _global_optimizer_post_hooks
+        if hooks or profiler._is_profiler_enabled:  # its range in a profile comes with the hooks
             return _with_hooks(self, closure)
         return self._step(closure)
 
@@ -378,7 +381,6 @@ def _as_it_is(self: Optimizer, closure: Callable[[], Any] | None) -> Any:
 
 _uncompiled: Any = torch.compiler.disable(_as_it_is, reason="thalweg's step is opaque")
 _with_hooks = torch.optim.Optimizer.profile_hook_step(_advance)
-_profiled = torch.autograd._profiler_enabled  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _write(target: torch.Tensor, rows: Any, value: torch.Tensor) -> None:

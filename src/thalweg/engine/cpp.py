@@ -154,6 +154,9 @@ def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], r
     ]
     lines += [f"const {_type(n)} s{i} = ({_type(n)})scalars[{i}];" for i, n in enumerate(scalars)]
     lines.append("const bool large = end - begin > 1 << 18;  // more than the caches hold")
+    whole = not cuts and not layout.means  # no sums, which are kept for each place of a block
+    if whole:  # nothing has to be fetched early from the caches, and blocks cost small tensors a tenth of their time
+        lines.append("const int64_t size = large ? 64 : 1 << 18;")
     lines += [
         "for (int64_t k = 0; k < tensors; ++k) {",
         "int64_t from = k ? ends[k - 1] : 0;",
@@ -206,24 +209,26 @@ def _kernel(layout: Layout, body: tuple[Node, ...], memory: Mapping[str, str], r
 
     # With the question inside of the loop, compilers give up their vectors.
     ways = [("normal", each("{multiplied}")), ("", each("{exact}"))] if divisors else [("", each("{exact}"))]
-    lines += _blocks(begin, end, range(len(columns)), ways, 1 if layout.means or layout.writes else 4)
+    streams = 1 if layout.means or layout.writes else 4
+    lines += _blocks(begin, end, range(len(columns)), ways, streams, "size" if whole else "64")
     lines += ["}"] if layout.means else []
     lines += [f"sums[k * {len(cuts)} + {j}] += added(sum{j});" for j in range(len(cuts))]
     return _indented([*lines, "}", "}"])
 
 
 def _blocks(
-    begin: str, end: str, columns: Iterable[int], ways: list[tuple[str, list[str]]], streams: int = 1
+    begin: str, end: str, columns: Iterable[int], ways: list[tuple[str, list[str]]], streams: int = 1, size: str = "64"
 ) -> list[str]:
-    """The loop over elements, in blocks of four lines of memory of each float tensor.
+    """The loop over elements, in blocks: 64 are four lines of memory of each float tensor.
 
     Args:
         begin, end, columns: the elements, and the tensors whose later blocks are to be on their way.
         ways: what is done with an element under a condition; the last one has none.
         streams: in how many places at once. One alone that is only read waits for memory most of the time.
+        size: how many elements a block has; 64 where there are several streams.
     """
     if streams == 1:
-        lines = [f"for (int64_t block = {begin}; block < {end}; block += 64) {{"]
+        lines = [f"for (int64_t block = {begin}; block < {end}; block += {size}) {{"]
     else:
         lines = [
             f"const int64_t stream = ({end} - {begin}) / {64 * streams} * 64;",
@@ -231,7 +236,7 @@ def _blocks(
             f"const int64_t there = turn / 64 % {streams} * stream + turn / {64 * streams} * 64;",
             f"const int64_t block = {begin} + (turn < {streams} * stream ? there : turn);",
         ]
-    lines += [f"const int64_t stop = smaller(block + 64, {end});"]
+    lines += [f"const int64_t stop = smaller(block + {size}, {end});"]
     lines += [f"if (large) fetch(x{c} + block);" for c in columns]
     loop = "for (int64_t i = block; i < stop; ++i) {"
     for condition, body in ways[:-1]:
