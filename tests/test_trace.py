@@ -1,5 +1,8 @@
 """The graph of a rule: its stages, its kernels, its words."""
 
+import cProfile
+import sys
+
 import pytest
 import torch
 
@@ -215,3 +218,17 @@ def test_unknown_settings_are_refused():
         trace(rules.find("adam"), amsgrd=True)
     with pytest.raises(ValueError, match="amsgrad is 3; it must be one of False, True"):
         trace(rules.find("adam"), amsgrad=3)
+
+
+def test_a_profiler_goes_on_while_a_rule_is_traced():
+    def heavy(p, g, m, *, t, lr=0.1):  # not traced before
+        m = m + g
+        return p - lr * m, m
+
+    profile = cProfile.Profile()
+    profile.enable()
+    graph = trace(heavy)
+    kept = sys.getprofile()
+    profile.disable()
+    assert kept is profile
+    assert graph.outputs["m"].name == "m"

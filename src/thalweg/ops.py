@@ -118,7 +118,6 @@ def _call(name: str, *args: Any) -> Any:
     return _of_numbers(name, *args)
 
 
-@torch.compiler.assume_constant_result
 def _of_numbers(name: str, *args: Any) -> Any:
     """Of plain numbers: numpy's IEEE answer (nan, inf) instead of Python's exceptions, as tensors would give it."""
     with np.errstate(all="ignore"):

@@ -6,6 +6,7 @@ your own becomes one by ``thalweg.optimizer(my_rule)`` (rule_class.py).
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
@@ -57,6 +58,7 @@ class Optimizer(torch.optim.Optimizer):
     rule: ClassVar[Rule]
     card: ClassVar[Card | None] = None
     arguments: ClassVar[Arguments]
+    _uncompiled: Any  # the step, which torch.compile leaves as it is
     engine: str = "auto"
     store: Store = Store()
 
@@ -92,6 +94,7 @@ class Optimizer(torch.optim.Optimizer):
         # What torch does not have is written down only where it was asked for: groups stay torch's.
         defaults = {k: v for k, v in settings.items() if not (k in own and v == own[k])}
         super().__init__(given, {**defaults, **self.arguments.namesake.fixed})
+        _say_where_it_breaks()
         if self.arguments.namesake.at_construction:
             for group in self.param_groups:
                 hyper = self.arguments.read(group)
@@ -136,7 +139,7 @@ class Optimizer(torch.optim.Optimizer):
             What the closure returned, or None.
         """
         if is_dynamo_compiling():
-            return _uncompiled(self, closure)
+            return self._uncompiled(closure)
         hooks = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
         hooks = hooks or _global_optimizer_pre_hooks or _global_optimizer_post_hooks
         if hooks or profiler._is_profiler_enabled:  # its range in a profile comes with the hooks
@@ -366,6 +369,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        _say_where_it_breaks()
         self._plans = {}
 
 
@@ -379,7 +383,12 @@ def _as_it_is(self: Optimizer, closure: Callable[[], Any] | None) -> Any:
     return self.step(closure)
 
 
-_uncompiled: Any = torch.compiler.disable(_as_it_is, reason="thalweg's step is opaque")
+@functools.cache
+def _say_where_it_breaks() -> None:
+    # Not before there is an optimizer: it loads the compiler, over a second, as torch's own first optimizer does.
+    Optimizer._uncompiled = torch.compiler.disable(_as_it_is, reason="thalweg's step is opaque")
+
+
 _with_hooks = torch.optim.Optimizer.profile_hook_step(_advance)
 
 

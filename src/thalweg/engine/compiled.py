@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from thalweg import ops
 from thalweg.engine.cell import AS_TORCH, Cell, arguments, plain, stored
 from thalweg.engine.graph import Graph
 from thalweg.engine.model_wide import Run
@@ -29,6 +30,7 @@ def program(rule: Rule, flags: tuple[tuple[str, Any], ...], kinds: Any, backend:
     It takes lists of parameters, gradients and slots by name, each as `_written` gives it, then t and the numbers by
     name, as tensors.
     """
+    torch.compiler.assume_constant_result(ops._of_numbers)  # where nobody compiles, the compiler is not loaded
     signature = signature_of(rule)
     shapes = [{"p": p[0], **{name: kind[0] for name, kind in slots}} for p, _, *slots in kinds]
 

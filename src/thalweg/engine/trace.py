@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
@@ -168,8 +170,9 @@ def _record(rule: Rule, kept: tuple[str, ...], flags: dict[str, Any], numbers: s
         inputs[name] = recorder.input(name, "host")
     slots = [inputs.get(name) for name in signature.slots]
     hyper = {name: inputs[name] for name in ("t", *signature.numbers)}
-    with _Naming():
-        result = rule(inputs["p"], inputs["g"], *slots, **hyper, **flags)
+    with ThreadPoolExecutor(1) as thread:  # a profile function belongs to a thread: the user's profiler keeps its own
+        call = functools.partial(rule, inputs["p"], inputs["g"], *slots, **hyper, **flags)
+        result = thread.submit(_named, call).result()
     results = result if isinstance(result, tuple) else (result,)
     if len(results) != 1 + len(slots):
         raise TypeError(
@@ -187,19 +190,17 @@ def _record(rule: Rule, kept: tuple[str, ...], flags: dict[str, Any], numbers: s
     return Graph(signature, flags, {name: s.node for name, s in inputs.items()}, outputs, nodes)
 
 
-class _Naming:
-    """Give nodes the names that the rule's own lines give them, by looking at its frames as they return."""
+def _named(call: Callable[[], Any]) -> Any:
+    """What the call returns; nodes get the names that the rule's own lines give them, by looking at frames that end."""
 
-    def __enter__(self) -> None:
-        self.before = sys.getprofile()
-        sys.setprofile(self.look)
-
-    def __exit__(self, *_: object) -> None:
-        sys.setprofile(self.before)
-
-    def look(self, frame: FrameType, event: str, _: Any) -> None:
-        """Called by Python at every call and return."""
+    def look(frame: FrameType, event: str, _: Any) -> None:
         if event == "return" and not frame.f_globals.get("__name__", "").startswith(_MACHINERY):
             for name, value in frame.f_locals.items():
                 if isinstance(value, Symbol) and not value.node.name:
                     value.node.name = name
+
+    sys.setprofile(look)
+    try:
+        return call()
+    finally:
+        sys.setprofile(None)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from thalweg import schedule as schedules
+from thalweg.lab.arithmetic import settled
 from thalweg.lab.events import Event, Finished, Progress, Started
 from thalweg.lab.measured import Measurement
 from thalweg.lab.plan import Trial
-from thalweg.lab.pool import Trainer, one_thread
+from thalweg.lab.pool import Trainer
 from thalweg.lab.stacked import train_together
 from thalweg.lab.task import Task
 from thalweg.lab.train import Run
@@ -58,7 +59,7 @@ class Work:
     def __call__(self, work: Any) -> Any:
         """The run of a trial; of a chunk, what it came to; the answer of a measurement."""
         if isinstance(work, Measurement):
-            with one_thread():
+            with settled():
                 return work.measure(self.task, self.trainer.candidate(work.optimizer), *work.given)
         return self._together(work.trials) if isinstance(work, Chunk) else self.trainer(work)
 

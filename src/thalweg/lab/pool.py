@@ -18,10 +18,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
 from thalweg.extras import require
 from thalweg.lab import worker
+from thalweg.lab.arithmetic import settled
 from thalweg.lab.candidates import Candidate
 from thalweg.lab.events import Finished, Perform, Progress, Started
 from thalweg.lab.faults import failed, hung
@@ -95,17 +94,6 @@ class Trainer:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread, as every process of the lab does; put back what it was."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
 def solo(trainer: Trainer) -> Iterator[Perform]:
     """Run in this process, one trial after the other; what crashes or hangs takes the comparison with it."""
 
@@ -123,7 +111,7 @@ def solo(trainer: Trainer) -> Iterator[Perform]:
             report(Finished(trial, run))
         return runs
 
-    with one_thread():
+    with settled():
         yield perform
 
 

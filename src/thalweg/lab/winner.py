@@ -48,7 +48,7 @@ def configure(parameters, steps):
 if __name__ == "__main__":
 {textwrap.indent(task_imports, "    ")}
 
-    torch.set_num_threads(1)  # as every run of the comparison: sums in another order end elsewhere
+    settle()  # one thread, no denormal numbers, as every run of the comparison: it ends elsewhere otherwise
     task = {task}
     # The same seed, on the half of the validation data {half}.
     run = train(task, configure, seed={best["seed"]}, steps={best["steps"]}, data="{best["data"]}")
@@ -84,16 +84,16 @@ def _sorted_imports(lines: list[str]) -> str:
 
 def _task(spec: str | None, folder: Path) -> tuple[str, str]:
     """The imports of winner.py's second half, and the expression that gives the task."""
-    torch, train = "import torch", "from thalweg.lab.train import train"
+    settle, train = "from thalweg.lab.arithmetic import settle", "from thalweg.lab.train import train"
     load, path = "from thalweg.lab.loading import load_task", "from pathlib import Path"
     if spec is None:
         unpickled = f'pickle.loads(Path(__file__).with_name("{TASK_PICKLE}").read_bytes())'
-        return f"import pickle\n{path}\n\n{torch}\n\n{train}", unpickled
+        return f"import pickle\n{path}\n\n{settle}\n{train}", unpickled
     if match := re.fullmatch(r"(.+\.py)(:\w+)?", spec):
         place = f"str({_path(Path(match[1]).resolve(), folder)})"
         named = f" + {match[2]!r}" if match[2] else ""
-        return f"{path}\n\n{torch}\n\n{load}\n{train}", f"load_task({place}{named})"
-    return f"{torch}\n\n{load}\n{train}", f'load_task("{spec}")'
+        return f"{path}\n\n{settle}\n{load}\n{train}", f"load_task({place}{named})"
+    return f"{settle}\n{load}\n{train}", f'load_task("{spec}")'
 
 
 def _path(target: Path, folder: Path) -> str:

@@ -18,9 +18,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from thalweg.extras import require
+from thalweg.lab.arithmetic import settle
 
 PRINTED = 16 * 2**20  # bytes that a run may print; more is a mistake, and would fill a disk
 TAIL = 4000  # characters of them that are shown
@@ -45,7 +44,7 @@ def begin(payload: bytes, log: str, memory: int | None) -> None:
     """
     global _payload, _log, _path
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    torch.set_num_threads(1)
+    settle()
     _payload = payload
     _path = Path(log)
     _log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
