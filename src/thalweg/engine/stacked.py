@@ -122,6 +122,8 @@ class Stack:
                 width = self.rows * len(kernel.sums)
                 arrays = table.ctypes.data, numbers.ctypes.data, numbers.ctypes.data
                 sums = cpu.split(function, self.total, self.rows, self.ends, *arrays, width)
+                if not kernel.sums:
+                    continue
                 each = np.sum([np.frombuffer(part)[:width] for part in sums], axis=0).reshape(*numbers.shape[:2], -1)
                 for j, cut in enumerate(kernel.sums):
                     known[cut] = np.sqrt(each[:, :, j]) if cut.op == "norm" else each[:, :, j].sum(0)

@@ -35,6 +35,7 @@ class Batching(TorchFunctionMode):
     def __init__(self, streams: Sequence[torch.Generator] = (), products: bool = True):
         super().__init__()
         self.streams, self.products = streams, products
+        self.drew = False  # whether a member's stream has been asked
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called by torch for every function of its own."""
@@ -52,6 +53,7 @@ def _dropout(
     if not training or not 0 < p < 1 or inplace or not _is_stacked(input) or not batching.streams:
         return None
     level = _functorch.maybe_get_level(input)
+    batching.drew = True
     with temporarily_pop_interpreter_stack():
         x = _members(input)
         kept = torch.stack([torch.empty_like(x[0]).bernoulli_(1 - p, generator=own) for own in batching.streams])
@@ -188,7 +190,7 @@ class _Seen(torch.autograd.Function):
         padded = gradient.new_zeros(*outer, *wide, ctx.shape[-1])
         dots = (slice(None),) * len(outer)
         for j, part in enumerate(windows.slices(windows.places(lengths))):
-            padded[(*dots, *part)] += gradient[(*dots, j)]
+            padded[(*dots, *part)].add_(gradient[(*dots, j)])  # += would copy the sum onto itself
         inner = [slice(p, p + n) for n, p in zip(lengths, windows.padding, strict=True)]
         return padded[(*dots, *inner)], None
 
@@ -200,7 +202,8 @@ def _is_stacked(x: Any) -> bool:
 
 def _members(x: Tensor) -> Tensor:
     """What is in it: (K, ...)."""
-    return _functorch.get_unwrapped(x).movedim(_functorch.maybe_get_bdim(x), 0)
+    held, place = _functorch.get_unwrapped(x), _functorch.maybe_get_bdim(x)
+    return held.movedim(place, 0) if place else held
 
 
 def _each(value: Any, dimensions: int) -> tuple[int, ...]:

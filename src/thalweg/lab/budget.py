@@ -24,7 +24,7 @@ ETA = 3  # of the runs at a rung, one in so many goes on
 RUNGS = 2  # at a ninth and at a third of the horizon
 LEAST_KEPT = 2  # so many always go on, so that there are 3 full runs with the one at the defaults
 MODEL_FROM = 25  # points, from which on the last third of them may be placed by a model
-MODEL_ROUNDS = 3
+MODEL_AT_ONCE = 9  # of them, about: runs that are asked for together are trained together
 CHOICE_CONFIGURATIONS = 2
 CHOICE_SEEDS = 2
 COUNTED: tuple[str, ...] = (  # in the ledger
@@ -85,8 +85,8 @@ class Budget:
     @property
     def rounds(self) -> list[int]:
         """How many it is asked for at a time."""
-        each, rest = divmod(self.modelled, MODEL_ROUNDS)
-        return [each + (i < rest) for i in range(MODEL_ROUNDS)] if self.modelled else []
+        rounds = round(self.modelled / MODEL_AT_ONCE)
+        return [self.modelled * (i + 1) // rounds - self.modelled * i // rounds for i in range(rounds)]
 
     def work(self, optimizers: int) -> tuple[float, float]:
         """What a comparison of so many optimizers takes, in full runs: the least and the most.

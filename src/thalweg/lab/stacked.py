@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from thalweg.lab.batching import Batching
+from thalweg.lab.captured import STEPS, Answer, Captured
 from thalweg.lab.randomness import undisturbed
 from thalweg.lab.task import Task
 from thalweg.lab.train import Training
@@ -167,9 +168,11 @@ class Stack:
                 together.requires_grad_()
         numbers = {id(p): i for i, p in enumerate(self.trainings[0].parameters)}
         order = {numbers[id(first[name])]: name for name in self.names if name in first and id(first[name]) in numbers}
-        self.parameters = [self.stacked[order[i]] for i in self.active]
+        self.order = [order[i] for i in self.active]
+        self.parameters = [self.stacked[name] for name in self.order]
         batching = Batching(self.streams, self.products)
         self.vectorised = Vectorised(self.task.loss, self.template, self.stacked, batching)
+        self.way: Callable[[Sequence[Tensor], Any], Answer] = self._pass
 
     def _compare(self, plain: list[tuple[float, list[Tensor | None], dict[str, Tensor]]]) -> None:
         """Hold the first losses, gradients and buffers against the plain loop's; nothing is changed by that."""
@@ -221,9 +224,19 @@ class Stack:
 
     def losses_and_gradients(self) -> tuple[list[float], list[Tensor]]:
         """Of every member, on the batches at hand."""
-        losses = self.vectorised(self.merged, self.shared)
+        losses, gradients = self.way(self.parameters, self.merged)
+        return losses.tolist(), gradients
+
+    def _pass(self, parameters: Sequence[Tensor], merged: Any) -> Answer:
+        tensors = {**self.stacked, **dict(zip(self.order, parameters, strict=True))}
+        losses = self.vectorised(merged, self.shared, list(tensors.values()))
         # Members do not meet, so the gradient of the sum is every member's own.
-        return losses.tolist(), list(torch.autograd.grad(losses.sum(), self.parameters))
+        return losses, list(torch.autograd.grad(losses.sum(), parameters))
+
+    def _capture(self, steps: int) -> None:
+        """Let the operations be recorded, if they are the same at every step and there are enough steps to go."""
+        if steps >= STEPS and not self.vectorised.batching.drew and len(self.order) == len(self.stacked):
+            self.way = Captured(self._pass)
 
     def update(self, gradients: Sequence[Tensor]) -> None:
         """Step every member's optimizer and schedule."""
@@ -233,6 +246,7 @@ class Stack:
 
     def advance(self, until: int) -> None:
         """Train to a step; then every member has what is its own, and may go on alone."""
+        self._capture(until - self.step)
         while self.step < until and any(training.why is None for training in self.trainings):
             if self.step > self.start:
                 self.batch, self.merged = self._next()
@@ -248,6 +262,7 @@ class Stack:
                     training.stepped()
             if any(training.why is not None for training in going):
                 self._drop()
+                self._capture(until - self.step)
         self._part()
 
     def _drop(self) -> None:

@@ -38,12 +38,13 @@ class Vectorised:
         places = places_of(template)
         self.places = [places[name] for name in stacked]
 
-    def __call__(self, batch: Any, shared: bool) -> Tensor:
+    def __call__(self, batch: Any, shared: bool, tensors: Sequence[Tensor] | None = None) -> Tensor:
         """The losses, of shape (K,).
 
         Args:
             batch: what all members get, or their batches merged (`merged`).
             shared: which of the two.
+            tensors: in place of `stacked`, in its order.
 
         Raises:
             Exception: whatever vmap says of an operation that it cannot do for all members at once.
@@ -61,7 +62,9 @@ class Vectorised:
             return self.loss(self.template, pytree.tree_unflatten(mine, form))
 
         with self.batching:
-            return torch.func.vmap(member, randomness="error")(self.tensors, moving)
+            return torch.func.vmap(member, randomness="error")(
+                self.tensors if tensors is None else list(tensors), moving
+            )
 
 
 class Apart:
@@ -77,6 +80,8 @@ def merged(batches: Sequence[Any]) -> Any:
     Raises:
         Refused: they differ in form, shape, or in what is no tensor.
     """
+    if _are_tuples(batches):  # as they usually are
+        return tuple(_merged(rows) for rows in zip(*batches, strict=True))
     columns, form = [], None
     for batch in batches:
         leaves, own = pytree.tree_flatten(batch)
@@ -86,6 +91,12 @@ def merged(batches: Sequence[Any]) -> Any:
         columns.append(leaves)
     assert form is not None  # at least one batch
     return pytree.tree_unflatten([_merged(rows) for rows in zip(*columns, strict=True)], form)
+
+
+def _are_tuples(batches: Sequence[Any]) -> bool:
+    """Of as many tensors."""
+    many = {len(batch) if type(batch) is tuple else None for batch in batches}
+    return len(many) == 1 and None not in many and all(isinstance(leaf, Tensor) for batch in batches for leaf in batch)
 
 
 def _merged(rows: Sequence[Any]) -> Any:
