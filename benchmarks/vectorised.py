@@ -114,6 +114,7 @@ def together(of: Task) -> Callable[[], None]:
     ]
     with torch.enable_grad():
         stack = Stack(of, trainings, schedule.constant)
+    stack.capture(of.steps)
 
     def step() -> None:
         _, gradients = stack.losses_and_gradients()
@@ -129,7 +130,7 @@ CALLS = {"mlp": (3, 20, 20), "convolution": (2, 4, 6), "transformer": (1, 2, 2)}
 def serve(way: str, model: str, calls: int, orders: Any, answers: Any) -> None:
     torch.set_num_threads(1)
     step = WAYS[way](task(model))
-    for _ in range(3):
+    for _ in range(6):  # the lab's way records and compares in the first ones
         step()
     answers.put(None)
     while orders.get():

@@ -1,6 +1,7 @@
 """Runs trained as one against the plain loop: the same numbers up to rounding, or one sentence why not."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from thalweg import schedule
-from thalweg.lab import batching
+from thalweg.lab import batching, captured, stacked
 from thalweg.lab.candidates import Candidate
 from thalweg.lab.chunks import Chunk, Chunked, Stacking
 from thalweg.lab.events import Finished
@@ -20,6 +21,18 @@ from thalweg.lab.vectorised import Refused
 from thalweg.lab.way import Way
 
 STEPS = 12
+
+
+@pytest.fixture(params=["asked", "recorded"], autouse=True)
+def operations(request, monkeypatch):
+    """Whether a stack may record its operations; here also where that is not worth it."""
+    if request.param == "recorded":
+        monkeypatch.setattr(stacked, "STEPS", 1)
+        monkeypatch.setattr(captured, "SECONDS", math.inf)
+        monkeypatch.setattr(captured, "SHARE", math.inf)
+    return request.param
+
+
 RATES = [{"lr": lr} for lr in (1e-3, 1e-2, 3e-2)]
 
 

@@ -3,7 +3,7 @@
 Between two operations of a small model, vmap, the module calls and autograd's bookkeeping take more time than the
 operations. They do the same at every step; so they are asked once, by `make_fx`, and what they asked of torch is kept.
 The numbers are the same to the last bit, or the recording is not used: it is held against the way itself in two
-steps, with two batches, which also finds a loss that counts its calls. And it must be faster.
+steps, with two batches, and in every hundredth step after them: a loss may change by itself. And it must be faster.
 
 Recording takes as long as some fifty steps, so it is for small models and many steps.
 """
@@ -19,12 +19,14 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from thalweg.lab.vectorised import Apart
+from thalweg.lab.vectorised import Apart, Refused
 
 Answer = tuple[Tensor, list[Tensor]]  # the losses (K,), and the gradients of the stacked parameters
 TRIALS = 2  # steps in which both ways are taken
 STEPS = 200  # fewer are not worth a recording
 SECONDS = 0.01  # of a step, above which what is between the operations no longer counts
+AGAIN = 100  # steps after which both are taken again
+SHARE = 1.0  # of the way's time that playing may take
 
 
 class Captured:
@@ -36,14 +38,18 @@ class Captured:
 
     def __init__(self, way: Callable[[Sequence[Tensor], Any], Answer]):
         self.way, self.refused = way, False
-        self.trusted = 0
+        self.played = 0
         self.seconds = {"way": 0.0, "played": 0.0}
         self._timed = False
         self._play: Callable[..., Any] | None = None
         self._kind: Any = None
 
     def __call__(self, parameters: Sequence[Tensor], batch: Any) -> Answer:
-        """The losses and gradients."""
+        """The losses and gradients.
+
+        Raises:
+            Refused: what was played since the last comparison was no longer right.
+        """
         if self.refused:
             return self.way(parameters, batch)
         if not self._timed:
@@ -56,7 +62,8 @@ class Captured:
             self._kind = kind
         if self._play is None or kind != self._kind:
             return self.way(parameters, batch)
-        if self.trusted >= TRIALS:
+        self.played += 1
+        if self.played > TRIALS and self.played % AGAIN:
             return self._played(parameters, tensors)
         began = time.process_time()
         answer = self.way(parameters, batch)
@@ -64,9 +71,10 @@ class Captured:
         played = self._played(parameters, tensors)
         self.seconds["way"] += between - began
         self.seconds["played"] += time.process_time() - between
-        self.trusted += 1
-        same = _same(answer, played)
-        self.refused = not same or (self.trusted == TRIALS and self.seconds["played"] > self.seconds["way"])
+        self.refused = not _same(answer, played)
+        if self.refused and self.played > TRIALS:
+            raise Refused("the loss is another one in later steps")
+        self.refused |= self.played == TRIALS and self.seconds["played"] > SHARE * self.seconds["way"]
         return answer
 
     def _first(self, parameters: Sequence[Tensor], batch: Any) -> Answer:

@@ -233,7 +233,7 @@ class Stack:
         # Members do not meet, so the gradient of the sum is every member's own.
         return losses, list(torch.autograd.grad(losses.sum(), parameters))
 
-    def _capture(self, steps: int) -> None:
+    def capture(self, steps: int) -> None:
         """Let the operations be recorded, if they are the same at every step and there are enough steps to go."""
         if steps >= STEPS and not self.vectorised.batching.drew and len(self.order) == len(self.stacked):
             self.way = Captured(self._pass)
@@ -246,7 +246,7 @@ class Stack:
 
     def advance(self, until: int) -> None:
         """Train to a step; then every member has what is its own, and may go on alone."""
-        self._capture(until - self.step)
+        self.capture(until - self.step)
         while self.step < until and any(training.why is None for training in self.trainings):
             if self.step > self.start:
                 self.batch, self.merged = self._next()
@@ -262,7 +262,7 @@ class Stack:
                     training.stepped()
             if any(training.why is not None for training in going):
                 self._drop()
-                self._capture(until - self.step)
+                self.capture(until - self.step)
         self._part()
 
     def _drop(self) -> None:
