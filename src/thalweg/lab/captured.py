@@ -116,7 +116,7 @@ def _without_detours(recorded: torch.fx.GraphModule) -> None:
     """Leave out what nobody reads, what only autograd asked for, and views that undo each other."""
     aten = torch.ops.aten
     for node in list(recorded.graph.nodes):
-        before = node.args[0] if node.args else None
+        before: Any = node.args[0] if node.args else None
         if node.target is aten.detach.default:
             node.replace_all_uses_with(before)
         elif node.target is aten.transpose.int is before.target and _swapped(node) == _swapped(before):
