@@ -400,6 +400,21 @@ def test_tensorboard_gets_every_point_of_every_curve(first, monkeypatch):
             assert [point for point in points if point[0] == name] == wanted != []
 
 
+def test_what_tensorboard_reads_is_every_curve(tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    made_and_known(TOY, tmp_path / "out")
+    found = load(tmp_path / "out")
+    [root] = exports.tensorboard(found)
+    for row in found.rows:
+        events = EventAccumulator(str(root / row["optimizer"] / row["key"])).Reload()
+        for name in ("loss", "metric"):
+            read = [(event.step, event.value) for event in events.Scalars(name)]
+            wanted = [(p.step, v) for p in row["run"].curve if (v := getattr(p, name)) is not None]
+            assert read == [(step, pytest.approx(v, rel=1e-6)) for step, v in wanted] != []  # they are kept in float32
+
+
 def test_without_tensorboard_one_sentence_says_what_to_install(first, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
