@@ -6,8 +6,10 @@ import toy_task
 from ledgers import ledger
 from test_faults import trial
 from thalweg.lab.candidates import candidates
-from thalweg.lab.chunks import Chunk, Work
+from thalweg.lab.chunks import Chunk, Work, limited
 from thalweg.lab.compare import compare
+from thalweg.lab.cost import Cost
+from thalweg.lab.measured import PATIENCE, TIMES, UNKNOWN, limits
 from thalweg.lab.pool import Trainer
 from thalweg.lab.states import States
 from thalweg.lab.way import Way
@@ -35,3 +37,23 @@ def test_a_chunk_whose_states_were_half_written_comes_to_the_same_bits(lost, tmp
     found = work(second)
     assert found.refused == ""
     assert [run.curve for run in found.runs] == [run.curve for run in whole.runs]
+
+
+@pytest.mark.parametrize(
+    ("step", "timeout", "alone", "of_eight"),
+    [
+        (1e-5, None, PATIENCE, PATIENCE),  # not eight minutes, where all eight should take a hundredth of a second
+        (2.0, None, TIMES * 40, 8 * TIMES * 40),
+        (None, None, UNKNOWN, 8 * UNKNOWN),
+        (1e-5, 5.0, 5.0, 5.0),
+        (0.01, 5.0, 5.0, 8 * TIMES * 0.2),
+        (2.0, 5.0, 5.0, 8 * 5.0),
+        (None, 5.0, 5.0, 8 * 5.0),
+    ],
+)
+def test_a_chunk_may_take_what_its_work_takes_and_waits_for_a_hanging_one_no_longer(step, timeout, alone, of_eight):
+    costs = {} if step is None else {"momentum": Cost(step, 0.0, 1.0, 5)}
+    trials = tuple(trial(seed, "momentum", steps=20) for seed in range(8))
+    limit = limited(limits(costs, timeout))
+    assert limit(trials[0]) == pytest.approx(alone)
+    assert limit(Chunk(trials)) == pytest.approx(of_eight)

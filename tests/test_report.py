@@ -91,8 +91,8 @@ def synthetic_result():
     chosen = optimizers["AdamW"]["chosen"]
     comparisons = [
         {"rival": "Nesterov", "difference": 0.0034, "low": 0.0011, "high": 0.0057, "p": 0.011,
-         "p_holm": 0.022, "n": 5, "verdict": "better"},
-        {"rival": "RMSprop", "difference": 0.0007, "low": -0.0011, "high": 0.0023, "p": 0.4, "p_holm": 0.4,
+         "p_adjusted": 0.022, "n": 5, "verdict": "better"},
+        {"rival": "RMSprop", "difference": 0.0007, "low": -0.0011, "high": 0.0023, "p": 0.4, "p_adjusted": 0.4,
          "n": 5, "verdict": "undecided"},
     ]  # fmt: skip
     return {
@@ -303,6 +303,21 @@ def test_a_trial_without_a_value_is_never_drawn_as_one(result):
     for run in one["runs"]:
         run.update(final=None, diverged=True)
     assert "5 trials diverged, marked by a cross" in pictures(one)["lr"].caption
+
+
+def test_the_picture_of_the_lr_says_which_trials_did_not_come_to_the_end(result):
+    one = copy.deepcopy(result)
+    for run in one["runs"]:
+        run["pruned"] = False
+    assert "accuracy at the end against" in pictures(one)["lr"].caption
+    searched = [run for run in one["runs"] if run["phase"] == "search"]
+    searched[0].update(pruned=True)
+    assert "at the end (of 1 that was pruned, where it stopped) against" in pictures(one)["lr"].caption
+    searched[1].update(pruned=True)
+    assert "at the end (of 2 that were pruned, where they stopped) against" in pictures(one)["lr"].caption
+    drawn = pictures(one)["lr"].svg
+    one["runs"].append({**searched[2], "final": None, "error": "ValueError: the task's own", "diverged": False})
+    assert pictures(one)["lr"].svg == drawn  # a run that failed counts for nothing
 
 
 def test_the_ledger_is_judged_not_asserted(result):

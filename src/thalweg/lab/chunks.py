@@ -157,12 +157,12 @@ class Stacking:
         return []
 
 
-def limited(limit: Callable[[Trial], float]) -> Callable[[Any], float]:
+def limited(limit: Callable[[Sequence[Trial]], float]) -> Callable[[Any], float]:
     """The seconds that a trial, a chunk or a measurement may take."""
 
     def seconds(work: Any) -> float:
         if isinstance(work, Measurement):
             return work.seconds
-        return sum(map(limit, work.trials)) if isinstance(work, Chunk) else limit(work)
+        return limit(work.trials if isinstance(work, Chunk) else [work])
 
     return seconds

@@ -95,16 +95,19 @@ def _way(task: Task, candidate: Candidate, plan: Plan, jobs: int, decide: Callab
     return asdict(decide(task, _configure(candidate, plan), find, plan.steps, 1000 * plan.seed, jobs))
 
 
-def limits(costs: Mapping[str, Cost], timeout: float | None) -> Callable[[Trial], float]:
-    """Seconds that a trial may take: what was asked for, or so many that only one that hangs needs them.
+def limits(costs: Mapping[str, Cost], timeout: float | None) -> Callable[[Sequence[Trial]], float]:
+    """Seconds that trials which are trained as one, or one alone, may take: so many that only what hangs needs them.
 
-    `costs` may be filled later.
+    That is as long as one of them may take, or `TIMES` what all together should take one after the other; never longer
+    than each on its own. `costs` may be filled later.
     """
 
-    def limit(trial: Trial) -> float:
-        cost = costs.get(trial.optimizer)
-        if timeout is not None or cost is None:
-            return timeout or UNKNOWN
-        return max(PATIENCE, TIMES * cost.run(trial.end))
+    def limit(trials: Sequence[Trial]) -> float:
+        known = [costs.get(trial.optimizer) for trial in trials]
+        own = PATIENCE if timeout is None else timeout
+        if None in known:
+            return len(trials) * (UNKNOWN if timeout is None else timeout)
+        should = TIMES * sum(cost.run(trial.end) for trial, cost in zip(trials, known, strict=True) if cost)
+        return max(own, should) if timeout is None else max(own, min(should, len(trials) * timeout))
 
     return limit

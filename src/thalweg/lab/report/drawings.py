@@ -163,9 +163,12 @@ def _sensitivity(data: Data, name: str) -> Picture | None:
     metric, mode = data["task"]["metric"], data["task"]["mode"]
     drawn = sensitivity(searches, seen_as(data), metric=metric, mode=mode)
     failed = sum(trial.value is None for search in searches.values() for trial in search.trials)
+    pruned = sum(bool(run.get("pruned")) for run in runs(data, *SEARCHED))
+    these = f"{pruned} that were pruned, where they" if pruned > 1 else "1 that was pruned, where it"
+    where = f"at the end (of {these} stopped)" if pruned else "at the end"
     caption = (
-        f"Every trial of the search: {metric} at the end against the learning rate; the wider the shaded "
-        f"window, the less the lr matters. {failed or 'No'} trial{'s' * (failed != 1)} diverged"
+        f"Every trial of the search: {metric} {where} against the learning rate; the wider "
+        f"the shaded window, the less the lr matters. {failed or 'No'} trial{'s' * (failed != 1)} diverged"
         + (", marked by a cross at the bad edge." if failed else ".")
     )
     return Picture(svg(drawn, name=name, title=f"{metric} against lr", description=caption), caption)
@@ -186,7 +189,7 @@ def _search(data: Data, name: str) -> Search:
             run["phase"] == "default",
         )
         for run in runs(data, *SEARCHED)
-        if run["optimizer"] == name and run["hyper_parameters"].get("lr")
+        if run["optimizer"] == name and run["hyper_parameters"].get("lr") and not run.get("error")
     ]
     space = part(part(data, "spaces"), name).get("lr")
     chosen = part(part(part(data, "optimizers"), name), "chosen").get("lr")
