@@ -154,6 +154,8 @@ def test_resume_report_runs_and_export(thalweg_):
     assert all(e["known"] for e in events if e["event"] == "finished")
     assert "started" not in {e["event"] for e in events}
     listed = thalweg_("runs", "mine").stdout.splitlines()
+    assert "memory" in listed[0]
+    assert all(" B" in line for line in listed[1:])
     assert len(listed) == 1 + len(before["runs"])  # a run that went on over a rung is one
     stopped = [line for line in listed if line.endswith("stopped at step 1 of 3")]
     assert len(stopped) == sum(run["pruned"] for run in before["runs"]) > 0

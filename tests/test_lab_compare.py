@@ -19,6 +19,7 @@ from thalweg.lab.candidates import SHORT_LIST, candidates
 from thalweg.lab.compare import compare
 from thalweg.lab.events import Finished, Planned, Stage, Started
 from thalweg.lab.task import Task, TaskError
+from thalweg.lab.train import train
 from thalweg.lab.way import Way
 
 TOY = str(Path(toy_task.__file__))
@@ -56,10 +57,17 @@ def test_the_result_has_what_was_agreed(result):
     assert (data["task"]["selects"], data["task"]["reports"]) == (32, 32)
     assert len({own["search_steps"] for own in data["budget"]["ledger"].values()}) == 1
     assert data["optimizers"]["adamw"]["state_per_parameter"] == 2.0
+    assert {name: known["memory"] for name, known in data["optimizers"].items()} == {
+        "sgd": 40,
+        "adamw": 80,
+        "momentum": 60,
+    }
     assert data["optimizers"]["momentum"]["title"] == "Momentum"
+    assert all(0 <= c["ahead_low"] <= c["ahead"] <= c["ahead_high"] <= 1 for c in data["decision"]["comparisons"])
     for run in data["runs"]:
         assert run["hyper_parameters"]["lr"] > 0
         assert run["data"] == ("reports" if run["phase"] == "confirmation" else "selects")
+        assert (run["reported"] is not None) == (run["phase"] == "choice" and not run["diverged"])
         assert (run["final"] is None) == run["diverged"] == (run["why"] is not None)
     for curve in data["tuning_curves"].values():
         assert [n for n, _ in curve] == [1, 2, 3, 4]
@@ -78,6 +86,15 @@ def test_confirmed_numbers_are_those_of_the_runs(result):
     means = {name: o["confirmed"]["mean"] for name, o in result.data["optimizers"].items() if o["confirmed"]}
     assert leader == min(means, key=means.__getitem__)
     assert against["difference"] == pytest.approx(means[leader] - means[against["rival"]])
+
+
+def test_the_choice_is_measured_on_the_half_that_reports_as_well(result):
+    run = next(run for run in result.runs if run["phase"] == "choice")
+    [candidate] = [c for c in candidates("sgd,adamw,momentum") if c.name == run["optimizer"]]
+    again = train(
+        toy_task.task, candidate.configure(run["hyper_parameters"], run["schedule"]), seed=run["seed"], data="reports"
+    )
+    assert run["reported"] == again.final != run["final"]
 
 
 def test_the_same_for_any_number_of_processes(result):

@@ -18,7 +18,7 @@ def test_a_clear_difference_is_a_winner_with_scipys_interval():
     (against,) = decision.comparisons
     assert (decision.outcome, decision.leader, decision.recommended, decision.n) == ("winner", "a", "a", 5)
     assert (against.rival, against.verdict) == ("b", "better")
-    assert against.p_holm == against.p == pytest.approx(expected.pvalue)
+    assert against.p_adjusted == against.p == pytest.approx(expected.pvalue)
     interval = expected.confidence_interval(0.95)
     assert (against.low, against.high) == pytest.approx((interval.low, interval.high))
     assert decision.seed_sd == pytest.approx(np.sqrt((np.var(a, ddof=1) + np.var(b, ddof=1)) / 2))
@@ -100,7 +100,7 @@ def test_detectable_difference_uses_the_level_and_the_spread_of_the_pairs():
     leader = {"a": a, "b": b, "c": c}[decision.leader]
     spread = max(np.std(leader - v, ddof=1) for v in (a, b, c) if v is not leader)
     ncp = decision.smallest_detectable_difference / spread * np.sqrt(10)
-    critical = stats.t.ppf(1 - 0.05 / 2 / 2, 9)
+    critical = stats.t.ppf(1 - 0.05 / 3 / 2, 9)  # three pairs
     assert stats.nct.sf(critical, 9, ncp) + stats.nct.cdf(-critical, 9, ncp) == pytest.approx(0.8, abs=1e-4)
 
 

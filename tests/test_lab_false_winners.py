@@ -20,6 +20,22 @@ def test_equals_rarely_win(pool, budget):
     assert shares.get("winner", 0.0) <= 0.05 + 2 * (0.05 * 0.95 / repeats) ** 0.5
 
 
+@pytest.mark.parametrize("pool", ["digits", "mnist1d"])
+def test_none_of_several_equals_is_called_worse_more_often(pool):
+    repeats = 60
+    names, budget = false_winners.POOLS[pool], false_winners.BUDGETS["three looks"]
+    shares = false_winners.false_winners(pool, names, budget, repeats, seed=1)
+    assert shares[false_winners.BEATEN] <= 0.05 + 2 * (0.05 * 0.95 / repeats) ** 0.5
+
+
+def test_without_the_half_that_reports_equals_win_where_it_has_a_slope(monkeypatch):
+    monkeypatch.setattr(protocol, "_reported_apart", lambda findings, name: 0.0)
+    budget, repeats = false_winners.BUDGETS["three looks"], 200
+    without = false_winners.false_winners("breast_cancer", "ab", budget, repeats)["winner"]
+    monkeypatch.undo()
+    assert without > 0.02 + false_winners.false_winners("breast_cancer", "ab", budget, repeats)["winner"]
+
+
 def test_names_share_no_run():
     import numpy as np
 

@@ -11,7 +11,7 @@ from thalweg.card import Log, OneMinusLog
 from thalweg.lab import budget as budgets
 from thalweg.lab.budget import Budget
 from thalweg.lab.plan import Findings, Plan
-from thalweg.lab.protocol import protocol
+from thalweg.lab.protocol import protocol, search_lucks
 from thalweg.lab.space import SEQUENCE_SEED, Space, dimensions, points
 from thalweg.lab.train import Point, Run
 
@@ -151,6 +151,25 @@ def test_fresh_seeds_choose_between_the_two_best_settings():
         assert len({t.hyper for t in tried}) == 2
         assert findings.chosen[name].hyper != lucky[name][1]
         assert {t.hyper for t in stages[-1] if t.optimizer == name} == {findings.chosen[name].hyper}
+
+
+def test_settings_that_differ_only_on_the_half_that_reports_are_luck_as_well():
+    def found(apart):
+        findings = Findings()
+        for trials in protocol(plan("ab"), findings):
+            for trial in trials:
+                run = answered(valley(trial, best=0.003, spread=0.001))
+                if trial.phase == "choice":
+                    run = replace(run, reported=apart * math.log10(dict(trial.hyper)["lr"]))
+                findings.done.append((trial, run))
+        return search_lucks(plan("ab"), findings), findings
+
+    flat, findings = found(0.0)
+    steep, _ = found(7.0)
+    for name in "ab":
+        lrs = [math.log10(lr) for lr in {dict(t.hyper)["lr"] for t, _ in findings.of(name, "choice")}]
+        assert 0 < flat[name] < 1
+        assert steep[name] == pytest.approx(7 * abs(lrs[0] - lrs[1]))
 
 
 def test_who_is_separated_stops_and_the_others_go_on():

@@ -43,20 +43,36 @@ def test_resolution_is_the_smallest_gap():
     assert statistics.resolution([0.5, 0.5]) == 0.0
 
 
-def test_holm_by_hand():
-    # Holm's own kind of example: 0.01 * 4, then 0.013 * 3 (kept up at 0.04), 0.03 * 2, 0.05 * 1 (kept up at 0.06)
-    assert statistics.holm([0.03, 0.01, 0.05, 0.013]) == pytest.approx([0.06, 0.04, 0.06, 0.04])
-    assert statistics.holm([0.6, 0.7]) == [1.0, 1.0]
-    assert statistics.holm([]) == []
+def test_step_down_by_hand():
+    # 0.001 * 6 of the pairs of four, then 0.03 * 3, then 0.05 * 1 (kept up at 0.09)
+    assert statistics.step_down([0.03, 0.001, 0.05]) == pytest.approx([0.09, 0.006, 0.09])
+    assert statistics.step_down([0.04]) == [0.04]
+    assert statistics.step_down([0.6, 0.7]) == [1.0, 1.0]
+    assert statistics.step_down([]) == []
 
 
-def test_holm_levels_agree_with_holm():
+def test_levels_agree_with_adjusted_ps():
     random = np.random.default_rng(0)
     for _ in range(500):
         ps = list(random.uniform(0, 0.1, size=random.integers(1, 6)))
-        levels = statistics.holm_levels(ps, 0.05)
+        levels = statistics.step_down_levels(ps, 0.05)
         by_level = [p < level for p, level in zip(ps, levels, strict=True)]
-        assert by_level == [p < 0.05 for p in statistics.holm(ps)]
+        assert by_level == [p < 0.05 for p in statistics.step_down(ps)]
+
+
+@pytest.mark.parametrize(
+    "means", [(0, 0, 0), (0, 0, 0, 0), (0,) * 8, (0, 0, 0, -9), (0, 0, -1, -1), (0, 0, -9, -9), (0, -0.1, -0.1)]
+)
+def test_the_best_of_several_is_rarely_called_better_than_one_that_is_as_good(means):
+    repeats, n = 1500, 10
+    random = np.random.default_rng(5)
+    means, wrong = np.array(means, dtype=float), 0
+    for values in means[:, None] + random.normal(size=(repeats, len(means), n)):
+        best = values.mean(axis=1).argmax()
+        others = [i for i in range(len(means)) if i != best]
+        ps = statistics.step_down(list(stats.ttest_1samp(values[best] - values[others], 0, axis=1).pvalue))
+        wrong += any(p < 0.05 and means[best] <= means[i] for p, i in zip(ps, others, strict=True))
+    assert wrong / repeats <= 0.05 + 2 * (0.05 * 0.95 / repeats) ** 0.5
 
 
 @pytest.mark.parametrize(
@@ -118,3 +134,32 @@ def test_another_search_of_a_parabola_is_not_further_behind_than_the_luck_that_i
         assert luck == pytest.approx(1 - 2 * best)
         assert luck >= 0.5**2 - best**2  # another search's best is at most half a spacing away
     assert statistics.search_luck(1.0, []) == 0.0
+
+
+def test_share_above_is_wilsons():
+    for wins in range(6):
+        found = statistics.share_above([1.0] * wins + [-1.0] * (5 - wins))
+        expected = stats.binomtest(wins, 5).proportion_ci(0.95, method="wilson")
+        assert found == pytest.approx((wins / 5, expected.low, expected.high))
+    assert statistics.share_above([0.0, 1.0])[0] == 0.75
+
+
+def test_the_interval_of_the_middle_half_covers_and_is_always_the_same():
+    random, covered, repeats = np.random.default_rng(0), 0, 200
+    truth = statistics.interquartile_mean(list(stats.lognorm(0.5).ppf((np.arange(2000) + 0.5) / 2000)))
+    for values in np.exp(0.5 * random.normal(size=(repeats, 12))):
+        low, high = statistics.interquartile_interval(list(values))
+        covered += low <= truth <= high
+    assert covered / repeats >= 0.95 - 3 * (0.05 * 0.95 / repeats) ** 0.5
+    assert statistics.interquartile_interval(list(values)) == (low, high)
+    assert statistics.interquartile_interval([1.0, 2.0] * 4) is None
+    assert statistics.interquartile_interval([1.0] * 12) is None
+
+
+def test_students_interval_covers_a_mean_of_few_seeds_and_the_bootstraps_does_not():
+    random, repeats = np.random.default_rng(0), 300
+    samples = random.normal(size=(repeats, 10))
+    student = sum(low <= 0 <= high for low, high in (statistics.t_interval(list(s), 0.05) for s in samples))
+    found = stats.bootstrap((samples,), np.mean, axis=1, n_resamples=999, method="BCa", rng=random).confidence_interval
+    assert student / repeats >= 0.92
+    assert np.mean((found.low <= 0) & (found.high >= 0)) <= 0.92

@@ -2,6 +2,7 @@
 
 import math
 import random
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ import thalweg
 import toy_task
 from thalweg import schedule
 from thalweg.lab.candidates import candidates
-from thalweg.lab.cost import cost_of
+from thalweg.lab.cost import cost_of, memory_of
 from thalweg.lab.plan import Trial
 from thalweg.lab.pool import Trainer
 from thalweg.lab.states import States
@@ -168,6 +169,20 @@ def test_cost_counts_what_an_optimizer_keeps():
     assert (plain.parameters, plain.state, kept.state) == (5, 0.0, 2.0)
     assert plain.step > 0
     assert plain.run(20) == pytest.approx(20 * plain.step + 11 * plain.metric)
+
+
+def test_memory_is_what_is_held_or_what_the_gpu_allocated(monkeypatch):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    model[0].bias.requires_grad_(False)
+    adam = torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
+    assert memory_of(model, adam) == 4 * (15 + 6) + 4 * (12 + 6) + (4 * 6 + 8)  # gradients; a counter of 8 bytes
+    model(torch.randn(8, 4)).square().sum().backward()
+    adam.step()
+    assert memory_of(model, adam) == 4 * (15 + 6) + 3 * 4 * (12 + 6) + (4 * 6 + 8)
+
+    far = types.SimpleNamespace(parameters=lambda: [types.SimpleNamespace(is_cuda=True, device="cuda:1")])
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", {"cuda:1": 12345}.__getitem__)
+    assert memory_of(far, adam) == 12345
 
 
 # ---- stopped, kept and continued

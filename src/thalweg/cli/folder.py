@@ -52,6 +52,7 @@ def runs(
 ) -> None:
     """List the runs of a comparison, also while it goes on, each as far as it came."""
     from thalweg.lab.folder import load
+    from thalweg.lab.report.words import size
 
     with explained():
         rows = load(out).furthest
@@ -63,15 +64,15 @@ def runs(
         typer.echo(f"{sum(row['run'].failed for row in rows)} of {len(rows)} runs failed")
         return
     table = Table(box=None, pad_edge=False)
-    for title in ("optimizer", "settings", "phase", "seed", "steps", "final", "seconds", ""):
-        table.add_column(title, justify="right" if title in ("seed", "steps", "final", "seconds") else "left")
+    for title in ("optimizer", "settings", "phase", "seed", "steps", "final", "seconds", "memory", ""):
+        table.add_column(title, justify="left" if title in ("optimizer", "settings", "phase", "") else "right")
     for row in rows:
         run = row["run"]
         rung = f"stopped at step {row['until']:,} of {row['steps']:,}" if row["until"] else ""
         said = "failed" if run.failed else "diverged" if run.diverged else rung
         final = "" if run.final is None else f"{run.final:.4g}"
         about = (row["optimizer"], _settings(row), row["phase"], str(row["seed"]), str(run.steps), final)
-        table.add_row(*about, f"{run.seconds:.2f}", said)
+        table.add_row(*about, f"{run.seconds:.2f}", size(run.memory), said)
     wide_console().print(table)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from thalweg.lab.randomness import undisturbed
 from thalweg.lab.task import Task
@@ -76,7 +77,8 @@ def cost_of(task: Task, configure: Configure, seed: int) -> Cost:
         measure(task, model, task.selects)
         metric = time.perf_counter() - begun
     count = sum(p.numel() for p in parameters)
-    return Cost(statistics.median(times[1:]), metric, _state_numbers(optimizer) / count, count)
+    state = sum(tensor.numel() for tensor in _state(optimizer.state_dict()["state"]))
+    return Cost(statistics.median(times[1:]), metric, state / count, count)
 
 
 def _timed(task: Task, seed: int):
@@ -88,14 +90,28 @@ def _timed(task: Task, seed: int):
         yield number, time.perf_counter() - begun, batch
 
 
-def _state_numbers(optimizer: torch.optim.Optimizer) -> int:
-    """How many numbers the optimizer keeps in its state, without the step counters."""
-    return _numbers(optimizer.state_dict()["state"])
+def memory_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Bytes that a training takes.
+
+    On a GPU the most that torch had allocated there since the training began. On a CPU, where processes and torch
+    share one heap and a peak would be that of what ran before, it is what is held from step to step and can be
+    counted: parameters, their gradients, buffers and the optimizer's state; activations are not in it.
+    """
+    parameters = list(model.parameters())
+    if parameters and parameters[0].is_cuda:
+        return torch.cuda.max_memory_allocated(parameters[0].device)
+    gradients = [p for p in parameters if p.requires_grad]
+    held = [*parameters, *gradients, *model.buffers(), *_state(optimizer.state_dict()["state"])]
+    return sum(tensor.nbytes for tensor in held)
 
 
-def _numbers(state: Mapping[Any, Any]) -> int:
-    """Of a minimizer, too, whose state has another dictionary inside; its point and its gradient are no state."""
-    inside = sum(_numbers(value) for value in state.values() if isinstance(value, Mapping))
-    return inside + sum(
-        value.numel() for key, value in state.items() if key not in ("step", "x") and isinstance(value, torch.Tensor)
-    )
+def _state(state: Mapping[Any, Any]) -> Iterator[torch.Tensor]:
+    """The tensors in an optimizer's state, without the step counters.
+
+    Of a minimizer, too, whose state has another dictionary inside; its point and its gradient are no state.
+    """
+    for key, value in state.items():
+        if isinstance(value, Mapping):
+            yield from _state(value)
+        elif key not in ("step", "x") and isinstance(value, torch.Tensor):
+            yield value

@@ -18,9 +18,11 @@ Values = Mapping[str, Mapping[int, float]]  # optimizer -> seed -> final metric
 class Comparison:
     """The leader against one rival, on the seeds that both ran.
 
-    `difference` is leader minus rival in the metric's own units, `low` and `high` its Holm-adjusted paired
-    interval, `p` the plain and `p_holm` the adjusted p value. `luck` is how far the search's luck may have moved the
-    difference: the interval has been widened by it on both sides, and the p values are for a difference beyond it.
+    `difference` is leader minus rival in the metric's own units, `low` and `high` its paired interval, `p` the plain
+    and `p_adjusted` the adjusted p value; interval and p are adjusted together (statistics.step_down). `luck` is how
+    far the search's luck may have moved the difference: the interval has been widened by it on both sides, and the p
+    values are for a difference beyond it. `ahead` is the probability that the leader comes out better on one seed, from
+    the share of the seeds, with its 95 % interval, which is this comparison's own (statistics.share_above).
     """
 
     rival: str
@@ -28,10 +30,13 @@ class Comparison:
     low: float
     high: float
     p: float
-    p_holm: float
+    p_adjusted: float
     n: int
     verdict: Literal["better", "tie", "undecided"]
     luck: float = 0.0
+    ahead: float = 0.5
+    ahead_low: float = 0.0
+    ahead_high: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Decision:
         seed_sd: standard deviation between seeds, pooled over the confirmed optimizers.
         alpha: the error that this look spends over all rivals together.
         smallest_detectable_difference: the true difference that would have been found with 80 % power, given
-            the n, the paired standard deviation and Holm's strictest level; the largest over rivals.
+            the n, the paired standard deviation and the strictest level; the largest over rivals.
         comparisons: one for each rival, the closest first.
         notes: what else a reader must know, one sentence each.
     """
@@ -76,7 +81,8 @@ def decide(
 ) -> Decision:
     """Compare the leader with every rival on the seeds that both ran.
 
-    Two-sided paired t tests at a familywise `alpha`, Holm-adjusted over the rivals. A rival is beaten when its
+    Two-sided paired t tests, adjusted for the pairs among which the leader was found (statistics.step_down): the
+    familywise `alpha` covers every rival that is called beaten, and with them a winner. A rival is beaten when its
     interval excludes 0 on the leader's side ("better"), and tied when the interval lies within the margin: a
     difference known to be too small to matter is a tie even where it is known not to be 0. All beaten: a
     winner. None undecided, but some tied: a practical tie.
@@ -114,8 +120,9 @@ def decide(
         return Decision("undecided", leader, leader, n, margin, spread, alpha, None, (), notes)
     lucks = {name: max((luck or {}).get(each, 0.0) for each in (leader, name)) for name in differences}
     comparisons = _compared(differences, mode, alpha, margin, grain, lucks)
+    pairs = math.comb(len(differences) + 1, 2)
     seen = max(
-        lucks[name] + statistics.detectable(max(statistics.sd(d), grain), len(d), alpha / len(differences))
+        lucks[name] + statistics.detectable(max(statistics.sd(d), grain), len(d), alpha / pairs)
         for name, d in differences.items()
     )
     verdicts = {c.verdict for c in comparisons}
@@ -140,16 +147,17 @@ def _compared(
     """The leader's differences to each rival, tested together; the closest rival first."""
     sign = 1 if mode == "max" else -1
     ps = [statistics.t_test(_beyond(d, lucks[name]), grain) for name, d in differences.items()]
-    judged = zip(ps, statistics.holm(ps), statistics.holm_levels(ps, alpha), strict=True)
+    judged = zip(ps, statistics.step_down(ps), statistics.step_down_levels(ps, alpha), strict=True)
     comparisons = []
-    for (rival, d), (p, p_holm, level) in zip(differences.items(), judged, strict=True):
+    for (rival, d), (p, p_adjusted, level) in zip(differences.items(), judged, strict=True):
         mean, (low, high) = statistics.mean(d), statistics.t_interval(d, level, grain)
         low, high = low - lucks[rival], high + lucks[rival]
         if -margin <= low and high <= margin:
             verdict = "tie"
         else:
-            verdict = "better" if sign * mean > 0 and p_holm < alpha else "undecided"
-        comparisons.append(Comparison(rival, mean, low, high, p, p_holm, len(d), verdict, lucks[rival]))
+            verdict = "better" if sign * mean > 0 and p_adjusted < alpha else "undecided"
+        ahead = statistics.share_above([sign * each for each in d])
+        comparisons.append(Comparison(rival, mean, low, high, p, p_adjusted, len(d), verdict, lucks[rival], *ahead))
     return tuple(sorted(comparisons, key=lambda c: abs(c.difference)))
 
 

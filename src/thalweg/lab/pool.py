@@ -13,21 +13,24 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import torch
 
 from thalweg.extras import require
 from thalweg.lab import worker
 from thalweg.lab.arithmetic import settled
 from thalweg.lab.candidates import Candidate
+from thalweg.lab.cost import memory_of
 from thalweg.lab.events import Finished, Perform, Progress, Started
 from thalweg.lab.faults import failed, hung
 from thalweg.lab.plan import Trial
 from thalweg.lab.states import States
 from thalweg.lab.task import Task, TaskError
-from thalweg.lab.train import Run, Training
+from thalweg.lab.train import Run, Training, measure
 
 STRETCH = 1.0  # seconds of training, about, between two looks at the clock
 
@@ -66,7 +69,9 @@ class Trainer:
 
     def ended(self, trial: Trial, training: Training) -> Run:
         """What a trial has come to; where its run is kept if it may go on."""
-        run = training.run()
+        run = replace(training.run(), memory=memory_of(training.model, training.optimizer))
+        if trial.phase == "choice" and run.final is not None:
+            run = replace(run, reported=measure(self.task, training.model, self.task.reports))
         if self.states is not None:
             if trial.end < trial.steps and not run.diverged:
                 self.states.keep(trial, training)
@@ -90,6 +95,8 @@ class Trainer:
 
     def _begun(self, trial: Trial) -> Training:
         configure = self.candidate(trial.optimizer).configure(dict(trial.hyper), trial.schedule)
+        if torch.cuda.is_initialized():
+            torch.cuda.reset_peak_memory_stats()
         return Training(self.task, configure, seed=trial.seed, steps=trial.steps, data=trial.data)
 
 

@@ -121,8 +121,9 @@ def search_lucks(plan: Plan, findings: Findings) -> dict[str, float]:
 
     Where at least half of its points stand within three standard deviations between seeds of the best, at the first
     rung, where all stand side by side, settings hardly matter, and there is no luck in finding one. Elsewhere it
-    is how far the chosen setting stands from the best other one at the search's seed (statistics.search_luck), and
-    at least one standard deviation: single seeds have chosen among settings that differ.
+    is how far the chosen setting stands from the best other one at the search's seed (statistics.search_luck), or on
+    the half that reports at the seeds of the choice, whichever is more: where one half is at its best, and flat, the
+    other may have a slope. At least it is one standard deviation: single seeds have chosen among settings that differ.
     """
     fresh = [findings.of(name, "confirmation") for name in findings.promoted]
     spread = statistics.pooled_sd([[r.final for _, r in done if r.final is not None] for done in fresh])
@@ -135,8 +136,18 @@ def search_lucks(plan: Plan, findings: Findings) -> dict[str, float]:
         for trial, run in full:
             (chosen if trial.setting == findings.chosen[name].setting else others).append(score(run, plan.mode))
         alike = 2 * near >= len(side_by_side) or not chosen
-        lucks[name] = 0.0 if alike else max(spread, statistics.search_luck(chosen[0], others[:1]))
+        luck = 0.0 if alike else statistics.search_luck(chosen[0], others[:1])
+        lucks[name] = 0.0 if alike else max(spread, luck, _reported_apart(findings, name))
     return lucks
+
+
+def _reported_apart(findings: Findings, name: str) -> float:
+    """How far the two settings between which was chosen are apart on the half that reports, in the mean."""
+    sides: tuple[list[float], list[float]] = [], []
+    for trial, run in findings.of(name, "choice"):
+        if run.reported is not None:
+            sides[trial.setting == findings.chosen[name].setting].append(run.reported)
+    return abs(statistics.mean(sides[0]) - statistics.mean(sides[1])) if all(sides) else 0.0
 
 
 def _side_by_side(plan: Plan, findings: Findings, name: str) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -48,10 +48,31 @@ def interquartile_mean(values: Sequence[float]) -> float:
     >>> interquartile_mean([1, 2, 3, 4, 100])  # a quarter of five values is one and a quarter
     3.0
     """
-    n = len(values)
+    return math.fsum(w * v for w, v in zip(_middle(len(values)), sorted(values), strict=True))
+
+
+def _middle(n: int) -> list[float]:
+    """What each of n sorted values weighs in the mean of the middle half."""
     cut = n / 4
-    weights = [min(i + 1, n - cut) - max(i, cut) for i in range(n)]
-    return math.fsum(max(w, 0) * v for w, v in zip(weights, sorted(values), strict=True)) / (n / 2)
+    return [max(min(i + 1, n - cut) - max(i, cut), 0) / (n / 2) for i in range(n)]
+
+
+def interquartile_interval(values: Sequence[float], alpha: float = 0.05) -> tuple[float, float] | None:
+    """BCa bootstrap interval (Efron 1987) for the interquartile mean at 1 - alpha, always the same for the same values.
+
+    Only from ten values on, and where they differ: of fewer it is too narrow. (Of their mean it is also with ten and
+    with twenty: at 95 % it covers 89 and 92 % under a normal distribution, where Student's, `t_interval`, covers 95.)
+    """
+    if len(values) < 10 or len(set(values)) == 1:
+        return None
+
+    def statistic(x: np.ndarray, axis: int) -> np.ndarray:
+        return np.moveaxis(np.sort(x, axis), axis, -1) @ _middle(x.shape[axis])
+
+    sample, random = (np.array(values, dtype=float),), np.random.default_rng(0)
+    done = require("scipy.stats").bootstrap(sample, statistic, confidence_level=1 - alpha, method="BCa", rng=random)
+    found = done.confidence_interval
+    return (float(found.low), float(found.high)) if np.isfinite([found.low, found.high]).all() else None
 
 
 def t_interval(values: Sequence[float], alpha: float, floor: float = 0.0) -> tuple[float, float]:
@@ -72,34 +93,59 @@ def t_test(differences: Sequence[float], floor: float = 0.0) -> float:
     return float(2 * require("scipy.stats").t.sf(abs(centre) * math.sqrt(n) / spread, n - 1))
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """p values adjusted for their number by Holm's step-down method (Holm 1979), in their own order.
+def step_down(ps: Sequence[float]) -> list[float]:
+    """p values of the best of several against each of the others, adjusted for their number, in their own order.
 
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
+    Step by step as in Holm's method (1979), from the smallest p on. But whoever is best was picked from the same
+    data, so that each pair of those that are still together may have come up: where s of them are, p is multiplied by
+    the number of pairs, s (s - 1) / 2, and not by the number of rivals, s - 1. With one rival nothing is adjusted.
+    Holm's own factors would call some of four equals worse in 7 to 8 % for 5 %, and some of eight in 10 to 12 %.
+
+    >>> step_down([0.01, 0.04, 0.03])
+    [0.06, 0.09, 0.09]
     """
     adjusted, least = [0.0] * len(ps), 0.0
-    for rank, i in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
-        least = max(least, min(1.0, (len(ps) - rank) * ps[i]))
+    for i, pairs in _by_p(ps):
+        least = max(least, min(1.0, pairs * ps[i]))
         adjusted[i] = least
     return adjusted
 
 
-def holm_levels(ps: Sequence[float], alpha: float) -> list[float]:
-    """The error level at which Holm's method judges each p, so that intervals and decisions agree.
+def step_down_levels(ps: Sequence[float], alpha: float) -> list[float]:
+    """The error level at which `step_down` judges each p, so that intervals and decisions agree.
 
-    The i-th smallest of m is judged at alpha / (m - i + 1); after the first that fails, all the rest stay at
-    its level. The interval at 1 - level then excludes 0 exactly where the adjusted p is below alpha.
+    That is alpha divided by the number of pairs; after the first that fails, all the rest stay at its level. The
+    interval at 1 - level then excludes 0 exactly where the adjusted p is below alpha.
 
-    >>> holm_levels([0.01, 0.04, 0.03], 0.06)
-    [0.02, 0.03, 0.03]
+    >>> step_down_levels([0.005, 0.04, 0.015], 0.06)
+    [0.01, 0.06, 0.02]
     """
     levels, failed = [0.0] * len(ps), None
-    for rank, i in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
-        levels[i] = failed if failed is not None else alpha / (len(ps) - rank)
+    for i, pairs in _by_p(ps):
+        levels[i] = failed if failed is not None else alpha / pairs
         if ps[i] >= levels[i] and failed is None:
             failed = levels[i]
     return levels
+
+
+def _by_p(ps: Sequence[float]) -> Iterator[tuple[int, int]]:
+    """The places of the p values, the smallest first, with the pairs among the best and those not passed yet."""
+    for rank, i in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        yield i, math.comb(len(ps) - rank + 1, 2)
+
+
+def share_above(differences: Sequence[float], alpha: float = 0.05) -> tuple[float, float, float]:
+    """The share of differences above 0, ties counted half, with Wilson's interval (1927) at 1 - alpha.
+
+    P(A > B) from seeds that both ran. Wilson's interval covers what it says for shares of five, also at 0 and 1.
+
+    >>> [round(v, 2) for v in share_above([0.3, 0.1, 0.2, 0.0, 0.4])]
+    [0.9, 0.46, 0.99]
+    """
+    n, z = len(differences), float(require("scipy.stats").norm.ppf(1 - alpha / 2))
+    share = math.fsum(0.5 if d == 0 else float(d > 0) for d in differences) / n
+    centre, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    return share, max(0.0, (centre - half) / (1 + z * z / n)), min(1.0, (centre + half) / (1 + z * z / n))
 
 
 def detectable(spread: float, n: int, alpha: float, power: float = 0.8) -> float:
@@ -198,5 +244,6 @@ def lr_sensitivity(
     return max(0.0, mean(near) - best) if len(near) >= 3 else None
 
 
+@functools.cache
 def _t(share: float, freedom: int) -> float:
     return float(require("scipy.stats").t.ppf(share, freedom))

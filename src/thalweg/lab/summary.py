@@ -138,6 +138,7 @@ def _optimizer(candidate: Candidate, plan: Plan, findings: Findings, cost: Cost 
     searched, best = findings.tried(name, *SEARCHED), findings.best(name, plan.mode)
     chosen = findings.chosen.get(name) or (best[0] if best else None)
     space = (findings.spaces or plan.spaces)[name]
+    own = [run for trial, run in _as_far_as_they_came(findings) if trial.optimizer == name]
     return {
         "title": candidate.title,
         "promoted": name in findings.promoted,
@@ -146,11 +147,12 @@ def _optimizer(candidate: Candidate, plan: Plan, findings: Findings, cost: Cost 
         "schedule": candidate.schedule(chosen.schedule) if chosen else None,
         "edge": space.side(dict(chosen.hyper)["lr"]) if chosen else None,
         "diverged": sum(run.diverged for _, run in searched),
-        "failed": sum(run.failed for trial, run in _as_far_as_they_came(findings) if trial.optimizer == name),
+        "failed": sum(run.failed for run in own),
         "trials": len(searched),
         "confirmed": _confirmed(findings.of(name, "confirmation"), plan.mode, findings),
         "milliseconds_per_step": 1000 * cost.step if cost else None,
         "state_per_parameter": round(cost.state, 3) if cost else None,
+        "memory": max((run.memory for run in own if run.memory), default=None),
         "lr_sensitivity": sensitivity_of(searched, plan.mode) if searched else None,
     }
 
@@ -169,6 +171,7 @@ def _confirmed(done: Done, mode: Mode, findings: Findings) -> dict[str, Any] | N
         "low": low,
         "high": high,
         "iqm": statistics.interquartile_mean(values),
+        "iqm_interval": statistics.interquartile_interval(values),
         "min": min(values),
         "max": max(values),
         "values": [run.final for _, run in done],
@@ -234,6 +237,8 @@ def _run(candidate: Candidate, trial: Trial, run: Run) -> dict[str, Any]:
         "diverged": run.diverged,
         "data": trial.data,
         "steps": run.steps,
+        "memory": run.memory,
+        "reported": run.reported,
         "pruned": trial.end < trial.steps and not run.diverged and not run.failed,
         "why": run.why,
         "error": run.error,

@@ -52,6 +52,9 @@ class Run:
         why: None, or why the run counts as diverged.
         error: None, or the exception that ended it, in a sentence: a run that failed is no divergence.
         details: the traceback, and what it had printed.
+        reported: of a run that helps to choose between settings, the final metric on the half that chooses nothing:
+            how far they are apart there (protocol.search_lucks). None for all others.
+        memory: bytes it took (cost.memory_of).
     """
 
     final: float | None
@@ -61,6 +64,8 @@ class Run:
     why: str | None = None
     error: str | None = None
     details: str | None = None
+    reported: float | None = None
+    memory: int | None = None
 
     @property
     def diverged(self) -> bool:

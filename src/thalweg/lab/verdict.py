@@ -73,8 +73,8 @@ def _evidence(decision: Decision) -> str:
 
     return (
         "; ".join(shown(c) for c in decision.comparisons)
-        + f" paired seeds; intervals hold together at {100 * (1 - decision.alpha):.3g} % (Holm), and a difference of "
-        f"{decision.smallest_detectable_difference:.2g} would have been found with 80 % power"
+        + f" paired seeds; intervals hold together at {100 * (1 - decision.alpha):.3g} % (step-down over pairs), and a "
+        f"difference of {decision.smallest_detectable_difference:.2g} would have been found with 80 % power"
     )
 
 

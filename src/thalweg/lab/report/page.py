@@ -9,6 +9,7 @@ from thalweg.lab.report.data import Data, part
 from thalweg.lab.report.drawings import decades, pictures
 from thalweg.lab.report.tables import rows
 from thalweg.lab.report.words import (
+    ahead,
     code,
     events,
     halving,
@@ -18,6 +19,7 @@ from thalweg.lab.report.words import (
     missing,
     seeds,
     settings,
+    size,
     stacking,
 )
 from thalweg.pictures.style import short
@@ -36,7 +38,8 @@ def rendered(template: str, data: Data, *, autoescape: bool, **more: object) -> 
     environment = jinja2.Environment(
         autoescape=autoescape, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters.update(number=short, metric=metric_format(data), settings=settings, cell=_cell)
+    words = {"metric": metric_format(data), "settings": settings, "ahead": ahead, "size": size}
+    environment.filters.update(number=short, cell=_cell, **words)
     return environment.from_string(source).render(
         data=data,
         decision=part(data, "decision"),

@@ -66,7 +66,7 @@ def _caption(data: Data) -> str:
     name = part(data, "task").get("name")
     return (
         f"{f'{name}. ' if name else ''}Means over fresh seeds with 95 % intervals; differences are leader minus rival "
-        f"over paired seeds, with intervals that hold together at {short(level, 3)} % (Holm)."
+        f"over paired seeds, with intervals that hold together at {short(level, 3)} % (step-down over pairs)."
     )
 
 

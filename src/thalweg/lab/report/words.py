@@ -38,6 +38,30 @@ def settings(values: Data | None) -> list[str]:
     return [f"{key}={literal(value, 4)}" for key, value in (values or {}).items()]
 
 
+def ahead(comparison: Data) -> str:
+    """How probable it is that the leader is better on one seed, with the interval.
+
+    >>> ahead({"ahead": 0.8, "ahead_low": 0.376, "ahead_high": 0.964})
+    '0.8 (0.38 to 0.96)'
+    """
+    if comparison.get("ahead") is None:
+        return "–"
+    share, low, high = (short(comparison[f"ahead{part}"], 2) for part in ("", "_low", "_high"))
+    return f"{share} ({low} to {high})"
+
+
+def size(count: int | None) -> str:
+    """Bytes as one would say them.
+
+    >>> size(76_960), size(1_500_000_000), size(None)
+    ('77 kB', '1.5 GB', '–')
+    """
+    if count is None:
+        return "–"
+    power = min(3, int(math.log10(max(count, 1)) // 3))
+    return f"{short(count / 1000**power, 3)} {('B', 'kB', 'MB', 'GB')[power]}"
+
+
 def code(data: Data) -> str | None:
     """The recommended optimizer as a line of code with exact values, or None when there is none."""
     best = data.get("winner")
