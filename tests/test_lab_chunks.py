@@ -1,10 +1,12 @@
 """Trials trained as one: whoever shares the work, and whatever was lost, the numbers do not show it."""
 
+from dataclasses import replace
+
 import pytest
 
 import toy_task
 from ledgers import ledger
-from test_faults import trial
+from test_faults import Clock, trial
 from thalweg.lab.candidates import candidates
 from thalweg.lab.chunks import Chunk, Work, limited
 from thalweg.lab.compare import compare
@@ -37,6 +39,34 @@ def test_a_chunk_whose_states_were_half_written_comes_to_the_same_bits(lost, tmp
     found = work(second)
     assert found.refused == ""
     assert [run.curve for run in found.runs] == [run.curve for run in whole.runs]
+
+
+@pytest.mark.parametrize("rates", [(0.01, 0.02, 0.03), (0.01, 0.02, 1e300)])  # the last one diverges
+@pytest.mark.parametrize("left", [26, 15, 2])
+def test_a_chunk_goes_on_from_its_last_checkpoint_to_the_same_bits(rates, left, tmp_path, monkeypatch):
+    monkeypatch.setattr("thalweg.lab.stacked.time.monotonic", Clock())
+    seen, killed_in = [], None
+
+    def batch(step, seed):
+        seen.append(step)
+        if len(seen) == killed_in:
+            raise KeyboardInterrupt  # what stops it: the states are all that is left
+        return toy_task.rows(16, 1000 * seed + step)
+
+    of, named = replace(toy_task.task, train=batch), candidates("momentum,sgd")
+    trials = [replace(trial(seed, "momentum", steps=20), hyper=(("lr", lr),)) for seed, lr in enumerate(rates)]
+    whole = Work(Trainer(of, named))(Chunk(tuple(trials)))
+    killed_in = 2 * len(seen) - left
+    work = Work(Trainer(of, named, States(tmp_path), interval=2.0))
+    with pytest.raises(KeyboardInterrupt):
+        work(Chunk(tuple(trials)))
+    assert len(list(tmp_path.iterdir())) == 3
+    before = len(seen)
+    found = work(Chunk(tuple(trials)))
+    assert found.refused == ""
+    assert [(run.curve, run.final) for run in found.runs] == [(run.curve, run.final) for run in whole.runs]
+    assert len(seen) - before <= left + 3 * 3  # and what three members did since the last checkpoint
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,7 @@ KILLED = """
     asked = dict(optimizers="sgd,momentum", points=3, jobs=1, stack=sys.argv[4])
     # What a clock would decide, differently in every folder, is the same for all of them.
     thalweg.lab.measured.decide = lambda *_: thalweg.lab.way.Way(3, 2, "asked for")
+    thalweg.lab.pool.Trainer.__init__.__defaults__ = None, 0.0  # checkpoints in every step that may have one
 
     def child(out, delay=None):
         number = os.fork()

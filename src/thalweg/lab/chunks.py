@@ -66,12 +66,15 @@ class Work:
     def _together(self, trials: Sequence[Trial]) -> Chunked:
         keep_freed_memory()
         trainings = [self.trainer.begun(trial) for trial in trials]
-        if len({training.step for training in trainings}) > 1:  # killed while their states were written
+        if len({training.step for training in trainings if training.why is None}) > 1:
+            # Killed while their states were written.
             trainings = [self.trainer.begun(trial, anew=True) for trial in trials]
+        states = self.trainer.states
+        keep = None if states is None else lambda: states.keep_all(zip(trials, trainings, strict=True))
         candidate = self.trainer.candidate(trials[0].optimizer)
         find = schedules.find(candidate.schedule(trials[0].schedule))
         try:
-            train_together(self.task, trainings, find, trials[0].until)
+            train_together(self.task, trainings, find, trials[0].until, keep, self.trainer.interval)
         except Refused as refused:
             return Chunked(refused=str(refused))
         runs = [self.trainer.ended(trial, training) for trial, training in zip(trials, trainings, strict=True)]

@@ -32,24 +32,46 @@ FindSchedule = Callable[[torch.optim.Optimizer, int], LRScheduler]
 CLOSE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 
-def train_together(task: Task, trainings: Sequence[Training], schedule: FindSchedule, until: int | None = None) -> None:
+def train_together(
+    task: Task,
+    trainings: Sequence[Training],
+    schedule: FindSchedule,
+    until: int | None = None,
+    keep: Callable[[], None] | None = None,
+    interval: float = 30.0,
+) -> None:
     """As `training.advance(until)` of each of them.
 
     Args:
         task: theirs.
-        trainings: at the same step, of the same length; those with optimizers of one class beside each other.
+        trainings: at the same step but for those that have diverged, of the same length; those with optimizers of one
+            class beside each other.
         schedule: what made their schedulers.
         until: the step to stop at. Default: the end.
+        keep: called every `interval` seconds, when each training has what is its own, to write down where they are.
+        interval: see above.
 
     Raises:
         Refused: they cannot be trained as one, or not to the same numbers. They are then of no more use.
     """
     if not trainings:
         return
-    if len({(t.step, t.steps) for t in trainings}) > 1:
+    if len({(t.step, t.steps) for t in trainings if t.why is None}) > 1:
         raise Refused("the runs are at different steps, or of different lengths")
     until = trainings[0].steps if until is None else until
     began, together = time.perf_counter(), list(trainings)
+
+    def share_out() -> None:
+        nonlocal began
+        share, began = (time.perf_counter() - began) / len(together), time.perf_counter()
+        for training in together:
+            training.seconds += share
+
+    def kept() -> None:
+        share_out()
+        if keep is not None:
+            keep()
+
     try:
         with undisturbed(), torch.enable_grad():
             for training in together:
@@ -57,15 +79,13 @@ def train_together(task: Task, trainings: Sequence[Training], schedule: FindSche
             going = [training for training in together if training.why is None]
             if going and going[0].step < until:
                 stack = Stack(task, going, schedule)
-                stack.advance(until)
+                stack.advance(until, kept, interval if keep else float("inf"))
     except Refused:
         raise
     except Exception as error:  # vmap's refusals are of many types; what is the task's own, the plain loop meets again
         sentence = " ".join(str(error).split())
         raise Refused(f"{type(error).__name__}: {sentence[:300]}") from error
-    share = (time.perf_counter() - began) / len(together)
-    for training in together:
-        training.seconds += share
+    share_out()
 
 
 class Stack:
@@ -244,9 +264,10 @@ class Stack:
             together.step([g[part] for g in gradients])
         self.scheduler.step()
 
-    def advance(self, until: int) -> None:
-        """Train to a step; then every member has what is its own, and may go on alone."""
+    def advance(self, until: int, keep: Callable[[], None], interval: float) -> None:
+        """Train to a step; then every member has what is its own, and may go on alone. See `train_together`."""
         self.capture(until - self.step)
+        last = time.monotonic()
         while self.step < until and any(training.why is None for training in self.trainings):
             if self.step > self.start:
                 self.batch, self.merged = self._next()
@@ -263,6 +284,13 @@ class Stack:
             if any(training.why is not None for training in going):
                 self._drop()
                 self.capture(until - self.step)
+            elif time.monotonic() - last >= interval and len(going) > 1 and self.step < until:
+                # One that is left alone keeps the company of ended ones, which could not be begun again from here.
+                self._part()
+                keep()
+                self._rejoin()
+                self.capture(until - self.step)
+                last = time.monotonic()
         self._part()
 
     def _drop(self) -> None:
@@ -278,6 +306,9 @@ class Stack:
         self._part()
         self.trainings = [self.trainings[k] for k in rest]
         self.streams = [self.streams[k] for k in rest]
+        self._rejoin()
+
+    def _rejoin(self) -> None:
         self._stack()
         self._join()
 

@@ -43,6 +43,12 @@ class States:
         with contextlib.suppress(Exception):
             write(self._path(trial), training.state())
 
+    def keep_all(self, pairs: Iterable[tuple[Trial, Training]]) -> None:
+        """Keep where runs are that go on together; written in one go, for only states of one step are of use."""
+        with contextlib.suppress(Exception):
+            for path, state in [(self._path(trial), training.state()) for trial, training in pairs]:
+                write(path, state)
+
     def drop(self, trial: Trial) -> None:
         """The run has ended."""
         self._path(trial).unlink(missing_ok=True)
