@@ -9,8 +9,10 @@ from pathlib import Path
 import thalweg
 
 
-def environment(**more):
-    return {**os.environ, "PYTHONPATH": str(Path(thalweg.__file__).parents[1]), **more}
+def environment(*paths, **more):
+    """What a process needs to find the package, and what lies in `paths`."""
+    found = [str(Path(thalweg.__file__).parents[1]), *map(str, paths)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(found), **more}
 
 
 def interrupted(folder, task, *arguments, env):

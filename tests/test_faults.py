@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import thalweg
 import toy_task
+from commands import environment
 from thalweg.lab.candidates import candidates
 from thalweg.lab.compare import compare
 from thalweg.lab.events import Finished, Started
@@ -267,8 +267,7 @@ def test_workers_end_with_their_parent(tmp_path):
         with processes(Trainer(task, candidates("sgd,momentum")), 2) as perform:
             perform([trial(0), trial(1)], lambda event: None)
     """
-    environment = {**os.environ, "PYTHONPATH": str(Path(thalweg.__file__).parents[1])}
-    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], env=environment)
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], env=environment())
     until = time.monotonic() + 300  # a busy machine takes its time to start
     while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()):
         assert time.monotonic() < until

@@ -33,7 +33,7 @@ def advanced(of, capture=True, steps=12, **given):
         ask = stack._pass
         stack._pass = lambda *args: asked.append(1) or ask(*args)
         stack.way = stack._pass
-        stack.advance(steps)
+        stack.advance(steps, keep=lambda: None, interval=math.inf)
     return [p.detach().clone() for training in made for p in training.model.parameters()], len(asked)
 
 

@@ -1,7 +1,6 @@
 """The store: nothing is lost, nothing is done twice, nothing is mixed."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -13,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import thalweg
 import toy_task
+from commands import environment
 from ledgers import ledger
 from thalweg import rules
 from thalweg.extras import MissingExtra
@@ -180,9 +179,8 @@ KILLED = """
 """
 
 
-def environment():
-    paths = [str(Path(thalweg.__file__).parents[1]), str(Path(TOY).parent)]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+def with_toy():
+    return environment(Path(TOY).parent, OMP_NUM_THREADS="1")
 
 
 @pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
@@ -190,7 +188,7 @@ def environment():
 def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(times, stack, tmp_path):
     moments = str(random.randrange(10**6))
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), moments, str(times), stack]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=with_toy(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     whole = json.loads((tmp_path / "whole" / "result.json").read_text())
     count = len(load(tmp_path / "whole").rows)
@@ -214,7 +212,7 @@ def test_a_second_process_is_refused_until_the_first_has_died(tmp_path):
             time.sleep(60)
     """
     first = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)], env=environment(), stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(code)], env=with_toy(), stdout=subprocess.PIPE, text=True
     )
     assert first.stdout is not None
     assert first.stdout.readline() == "open\n"
@@ -275,7 +273,7 @@ def test_a_fingerprint_is_the_same_in_every_process():
     told = {
         subprocess.run(
             [sys.executable, "-c", textwrap.dedent(code)],
-            env={**environment(), "PYTHONHASHSEED": hashed},
+            env={**with_toy(), "PYTHONHASHSEED": hashed},
             capture_output=True,
             text=True,
             check=True,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from commands import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = (
@@ -194,7 +195,7 @@ def test_a_broken_tree_exits_with_1(tmp_path, monkeypatch, capsys):
 def python(code: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        env=environment(),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -260,7 +261,7 @@ def test_the_command_without_the_extra_says_which_command_installs_it():
     """)
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        env=environment(),
     )  # fmt: skip
     assert "pip install 'thalweg[lab]'" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -44,6 +44,11 @@ class Captured:
         self._play: Callable[..., Any] | None = None
         self._kind: Any = None
 
+    @property
+    def settled(self) -> bool:
+        """Whether it is known which of the two is taken from now on."""
+        return self.refused or self.played >= TRIALS
+
     def __call__(self, parameters: Sequence[Tensor], batch: Any) -> Answer:
         """The losses and gradients.
 

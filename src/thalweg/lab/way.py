@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from thalweg.lab.captured import TRIALS, Captured
 from thalweg.lab.plan import Trial
 from thalweg.lab.randomness import undisturbed
 from thalweg.lab.stacked import FindSchedule, Stack
@@ -29,7 +30,7 @@ SIZES = (8, 32)  # members that are tried
 STEPS = 8  # timed, after one that is not
 ENOUGH = 1.0  # CPU seconds, after which no more are
 WORTH = 1.05  # how much faster it must be
-MEMBER_STEPS = (STEPS + 1) * (1 + sum(SIZES))  # that are taken in all, at most
+MEMBER_STEPS = (STEPS + 3 + TRIALS) * (1 + sum(SIZES))  # that are taken in all, at most
 PATIENCE = 3.0  # CPU seconds for a step of the smaller size above which the larger is not tried
 SHARE = 0.5  # of the free memory that members may take
 
@@ -103,7 +104,7 @@ def decide(task: Task, configure: Configure, schedule: FindSchedule, steps: int,
                 reason = f"{size} members would need {size * needed / 2**20:.0f} MB"
                 return _chosen(loop, found) if found else Way(why=reason, loop=loop)
             try:
-                found[size] = _together(Stack(task, [training() for _ in range(size)], schedule)) / size
+                found[size] = _together(Stack(task, [training() for _ in range(size)], schedule), steps) / size
             except Refused as refused:
                 return Way(why=str(refused), loop=loop)
             except Exception as error:  # of many types: what vmap cannot do, and what is the task's own
@@ -154,11 +155,14 @@ def _loop(training: Training) -> tuple[float, float]:
     return _seconds(step), 2 * sum(kept.values()) + 8 * numbers
 
 
-def _together(stack: Stack) -> float:
+def _together(stack: Stack, steps: int) -> float:
     def step() -> None:
         _, gradients = stack.losses_and_gradients()
         stack.update(gradients)
 
+    stack.capture(steps)
+    while isinstance(stack.way, Captured) and not stack.way.settled:
+        step()
     return _seconds(step)
 
 
