@@ -57,10 +57,21 @@ def mnist1d() -> Task:
     return replace(workloads.load("mnist1d", batch=50), model=model)
 
 
+def mnist1d_loss() -> Task:
+    """The same, but what is compared is the cross-entropy, in which a sure mistake is dear."""
+
+    def metric(model: torch.nn.Module, data: tuple[torch.Tensor, torch.Tensor]) -> float:
+        x, y = data
+        return torch.nn.functional.cross_entropy(model(x), y).item()
+
+    return replace(mnist1d(), metric=metric, metric_name="cross-entropy", mode="min")
+
+
 POOLS: dict[str, tuple[Callable[[], Task], int]] = {  # how a task is made, and the horizon
     "quadratic_deep": (lambda: workloads.load("quadratic_deep"), 60),
     "breast_cancer": (breast_cancer, 60),
     "mnist1d": (mnist1d, 60),
+    "mnist1d_loss": (mnist1d_loss, 120),
 }
 
 
