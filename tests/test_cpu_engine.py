@@ -1,10 +1,8 @@
-"""The C++ engine where the contract does not reach: shapes, threads, odd numbers, cuts, the compiler's cache."""
+"""The C++ engine where the contract does not reach: shapes, threads, odd numbers, cuts."""
 
 import ctypes
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -323,98 +321,3 @@ def test_autograd_notices_that_a_step_has_changed_a_parameter():
         optimizer.step()
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             loss.backward()
-
-
-# ---- the compiler and its cache
-
-
-def test_a_library_is_compiled_once_and_shared(tmp_path, monkeypatch):
-    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path / "kernels"))
-    source = 'extern "C" int answer() { return 42; }'
-    build.load.cache_clear()
-    assert build.load(source).answer() == 42
-    [library] = (tmp_path / "kernels").glob("*.so")
-    stamp = library.stat().st_mtime_ns
-    build.load.cache_clear()
-    assert build.load(source).answer() == 42
-    assert library.stat().st_mtime_ns == stamp
-    assert library.with_suffix(".cpp").read_text() == source
-    build.load.cache_clear()
-
-
-def test_processes_that_start_at_once_all_get_whole_libraries(tmp_path):
-    code = "from thalweg.engine import build\nprint(build.load('extern \"C\" int answer() { return 42; }').answer())"
-    env = {**os.environ, "THALWEG_CACHE": str(tmp_path / "kernels")}
-    running = [subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE) for _ in range(10)]
-    assert [p.communicate(timeout=300)[0].strip() for p in running] == [b"42"] * 10
-    assert len(list((tmp_path / "kernels").glob("*.so"))) == 1
-    assert not [f for f in (tmp_path / "kernels").iterdir() if f.is_dir()]
-
-
-def test_the_cache_is_where_the_system_keeps_a_users_cache(tmp_path, monkeypatch):
-    monkeypatch.delenv("THALWEG_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = build.cache_folder()
-    if sys.platform == "linux":
-        assert folder == tmp_path / "thalweg"
-    assert folder.stat().st_mode & 0o077 == 0
-
-
-def test_a_folder_that_others_can_write_is_refused(tmp_path, monkeypatch):
-    folder = tmp_path / "open"
-    folder.mkdir()
-    folder.chmod(0o777)
-    monkeypatch.setenv("THALWEG_CACHE", str(folder))
-    with pytest.raises(PermissionError, match="can be written by others"):
-        build.cache_folder()
-
-
-def test_a_compiler_that_fails_says_so(tmp_path, monkeypatch):
-    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path))
-    build.load.cache_clear()
-    with pytest.raises(build.NoCompiler, match="failed"):
-        build.load("this is not C++")
-    assert list(tmp_path.glob("*.so")) == []
-
-
-def test_without_a_compiler_the_sentence_says_what_to_install(monkeypatch):
-    monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.setitem(sys.modules, "ziglang", None)
-    build.compiler.cache_clear()
-    try:
-        with pytest.raises(build.NoCompiler, match=r"install g\+\+ or clang\+\+"):
-            build.compiler()
-    finally:
-        build.compiler.cache_clear()
-
-
-def test_the_library_does_not_need_torch(tmp_path, monkeypatch):
-    source, _ = cpu.print_kernels(
-        trace(rules.find("adam")), {"p": "float32", "g": "float32", "m": "float32", "v": "float32"}, "float"
-    )
-    assert "torch" not in source
-    assert isinstance(build.load(source), ctypes.CDLL)
-    assert Path(build.library_path(source)).exists()
-
-
-@pytest.mark.parametrize("cxx", ["/no/such/compiler", "false"])
-def test_auto_runs_eagerly_and_says_so_once_where_no_compiler_works(tmp_path, cxx):
-    code = (
-        "import warnings, torch, thalweg as tw\n"
-        "warnings.simplefilter('always')\n"
-        "p = torch.nn.Parameter(torch.ones(2)); o = tw.SGD([p], lr=0.5)\n"
-        "with warnings.catch_warnings(record=True) as seen:\n"
-        "    for _ in range(3):\n"
-        "        p.grad = torch.ones(2); o.step()\n"
-        "print(p.tolist(), [str(w.message)[:20] for w in seen])\n"
-    )
-    env = {**os.environ, "CXX": cxx, "THALWEG_CACHE": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
-    assert done.stdout.strip() == "[-0.5, -0.5] ['steps run eagerly, s']", done.stderr
-    insist = "import torch, thalweg as tw; tw.SGD([torch.nn.Parameter(torch.ones(2))], engine='cpu')"
-    if cxx == "false":
-        insist += "\np = torch.nn.Parameter(torch.ones(2)); p.grad = torch.ones(2); tw.SGD([p], engine='cpu').step()"
-        done = subprocess.run([sys.executable, "-c", insist], env=env, capture_output=True, text=True, timeout=120)
-        assert done.returncode != 0
-        assert "NoCompiler" in done.stderr

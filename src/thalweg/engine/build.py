@@ -42,7 +42,7 @@ def compiler() -> tuple[str, ...]:
         import ziglang  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise NoCompiler("no C++ compiler is there: install g++ or clang++, or 'pip install ziglang'.") from None
-    return (sys.executable, "-m", "ziglang", "c++")
+    return (sys.executable, "-m", "ziglang", "cc")  # its c++ would first build the C++ library, for minutes
 
 
 @functools.cache
