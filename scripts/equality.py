@@ -22,8 +22,8 @@ sys.path.insert(0, str(ROOT / "src"))
 if not torch.cuda.is_available():  # before triton is imported: its interpreter runs the kernels
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-from thalweg import contract, rules  # noqa: E402
-from thalweg.engine import compiled, eager  # noqa: E402
+from thalweg import rules  # noqa: E402
+from thalweg.engine import agreement, compiled, eager  # noqa: E402
 from thalweg.engine.cell import AS_TORCH  # noqa: E402
 from thalweg.engine.error_bound import bounded_walk, furthest  # noqa: E402
 from thalweg.engine.store import Store  # noqa: E402
@@ -68,12 +68,12 @@ def measure(
             break
         p, grads = beginning(SHAPE, dtype), gradients(SHAPE, STEPS, dtype)
         wanted = list(bounded_walk(rule, hyper, p, grads, store))
-        engines = {"eager": eager, **contract.engines(rule, hyper)}
+        engines = {"eager": eager, **agreement.engines(rule, hyper)}
         if compiling and not index and store == AS_TORCH:
             engines["compiled"] = compiled
         for name, engine in engines.items():
-            steps = contract.INTERPRETED if index else STEPS  # 20 of every setting would take the interpreter an hour
-            cells = contract.walked(engine, rule, hyper, p, grads, store, steps)
+            steps = agreement.INTERPRETED if index else STEPS  # 20 of every setting would take the interpreter an hour
+            cells = agreement.walked(engine, rule, hyper, p, grads, store, steps)
             for cell, want in zip(cells, wanted, strict=False):
                 error, share = furthest(cell.kept, want)
                 before = found.get(name, Cell())

@@ -7,7 +7,7 @@ import torch
 from thalweg import rules
 from thalweg.arguments import with_decay
 from thalweg.engine import eager
-from thalweg.engine.cell import Cell, start
+from thalweg.engine.cell import Cell, starts
 from thalweg.ops import abs, exp, log, maximum, minimum, norm, ratio, row_mean, sign, sqrt, tanh, total, where
 from thalweg.signature import Slot, signature_of
 
@@ -53,7 +53,7 @@ def cells(rule, shapes, dtype=torch.float64, t=1, **settings):
     made = []
     for shape in shapes:
         p, g = (torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for _ in range(2))
-        made.append(Cell(p, g, {n: start(s, p, hyper) for n, s in signature_of(rule).kept(hyper).items()}, t))
+        made.append(Cell(p, g, starts(rule, hyper, p), t))
     return made, hyper
 
 
@@ -87,7 +87,7 @@ def odd_gradients_behave_as_in_eager(engine, name, dtype, steps):
     p = torch.linspace(-1, 1, len(ODD), dtype=torch.float64).to(dtype)
     g = torch.tensor(ODD, dtype=torch.float64).to(dtype)
     hyper = signature_of(rule).defaults
-    slots = {n: start(s, p, hyper) for n, s in signature_of(rule).kept(hyper).items()}
+    slots = starts(rule, hyper, p)
     for t in range(1, steps + 1):
         cell = Cell(p, g, slots, t)
         [(a, a_slots)], [(b, b_slots)] = eager.step(rule, [cell], hyper), engine.step(rule, [cell], hyper)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import thalweg as tw
 from thalweg import contract
 from thalweg.cli.app import app
-from thalweg.engine import build, choice, cpu, triton, triton_machine
+from thalweg.engine import build, choice, compiled, cpu, eager, triton, triton_machine
 
 
 def call(*arguments):
@@ -27,6 +27,26 @@ def test_check_says_that_a_good_rule_keeps_everything(tmp_path):
     done = call("check", rule_file(tmp_path, "    m = beta * m + (1 - beta) * g\n    return p - lr * m, m\n"))
     assert done.exit_code == 0, done.output
     assert f"my_rule: {len(contract.PROMISES)} of {len(contract.PROMISES)} promises hold" in done.stdout
+    engines = done.stdout.splitlines()[-1]
+    assert engines.startswith("engines: eager, foreach")
+    assert ("triton" in engines) == triton_machine.interpreting()  # without a GPU
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_check_goes_through_torch_compile_where_it_is_asked_for(tmp_path, monkeypatch):
+    body = "    m = beta * m + (1 - beta) * g\n    return p - lr * m, m\n"
+    done = call("check", "--compiled", rule_file(tmp_path, body))
+    assert done.exit_code == 0, done.output
+    assert "holds   torch compile agrees with eager" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith(", compiled")
+
+    def off(rule, cells, hyper):
+        return [(p + 1e-3, slots) for p, slots in eager.step(rule, cells, hyper)]
+
+    monkeypatch.setattr(compiled, "step", off)
+    done = call("check", "--compiled", rule_file(tmp_path, body))
+    assert "BROKEN  torch compile agrees with eager: compiled is" in done.stdout
 
 
 def test_check_does_justice_to_a_rule_that_only_looks_at_signs(tmp_path):

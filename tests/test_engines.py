@@ -6,7 +6,7 @@ import torch
 from thalweg import rules
 from thalweg.arguments import with_decay
 from thalweg.engine import batched, eager, foreach
-from thalweg.engine.cell import Cell, start
+from thalweg.engine.cell import Cell, starts
 from thalweg.ops import ratio, sqrt, total
 from thalweg.rule_class import optimizer
 from thalweg.signature import signature_of
@@ -84,7 +84,7 @@ def test_a_list_of_tensors_with_different_t():
 
 
 def alone(rule, p, grads, hyper):
-    slots = {name: start(slot, p, hyper) for name, slot in signature_of(rule).kept(hyper).items()}
+    slots = starts(rule, hyper, p)
     for t, g in enumerate(grads, 1):
         [(p, slots)] = eager.step(rule, [Cell(p, g, slots, t)], hyper)
     return p

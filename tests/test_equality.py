@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import thalweg as tw
-from thalweg import contract, rules
-from thalweg.engine import eager
-from thalweg.engine.cell import Cell, start
+from thalweg import rules
+from thalweg.engine import agreement, eager
+from thalweg.engine.cell import Cell, starts
 from thalweg.engine.error_bound import Bounded, bounded_walk
 from thalweg.engine.walk import settings_of
-from thalweg.signature import signature_of
 
 ROOT = Path(__file__).resolve().parent.parent
 _spec = spec_from_file_location("equality", ROOT / "scripts/equality.py")
@@ -79,8 +78,8 @@ def test_unusual_gradients_do_as_in_eager(name, dtype):
     hyper = next(iter(settings_of(rule)))
     grads = [torch.tensor([x, 0.5, -2.0, x], dtype=torch.float64).to(dtype) for x in SPECIAL]
     p = torch.tensor([1.0, 1e-30, -3.0, 0.0], dtype=torch.float64).to(dtype)
-    slots = {n: start(slot, p, hyper) for n, slot in signature_of(rule).kept(hyper).items()}
-    engines = {"eager": eager, **contract.engines(rule, hyper)}
+    slots = starts(rule, hyper, p)
+    engines = {"eager": eager, **agreement.engines(rule, hyper)}
     walks = {}
     for engine_name, engine in engines.items():
         cells = [Cell(p, g, {n: s.clone() for n, s in slots.items()}, 1) for g in grads]

@@ -78,7 +78,7 @@ def test_a_planned_step_is_the_general_one(name, monkeypatch):
     alike(drive(planned, 2, 1), drive(general, 2, 1))
 
 
-@pytest.mark.parametrize("change", ["flag", "slot", "gone", "layout", "dtype"])
+@pytest.mark.parametrize("change", ["flag", "direction", "moved", "slot", "gone", "layout", "dtype"])
 def test_a_plan_says_no_when_it_does_not_fit(change):
     walks = []
     for engine in ("triton", "eager"):
@@ -87,6 +87,11 @@ def test_a_plan_says_no_when_it_does_not_fit(change):
         drive(optimizer, 2)
         if change == "flag":
             optimizer.param_groups[0]["amsgrad"] = True
+        if change == "direction":
+            optimizer.param_groups[0]["maximize"] = True
+        if change == "moved":
+            params[0].data = params[0].data * 1.5
+            optimizer.state[params[0]]["exp_avg"].data = torch.ones(5, dtype=torch.float64)
         if change == "slot":
             optimizer.state[params[0]]["exp_avg"] = torch.ones(5, dtype=torch.float64)
         if change == "gone":

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from thalweg.engine import eager
-from thalweg.engine.cell import Cell, start
+from thalweg.engine.cell import Cell, starts
 from thalweg.signature import Rule, signature_of
 
 Gradient = Callable[[torch.Tensor, int], torch.Tensor]
@@ -24,8 +24,7 @@ def _path(rule: Rule, gradient: Gradient, p: torch.Tensor, steps: int = 20, **se
     """Where the rule takes p, in float64, with the gradient a function of place and time."""
     signature = signature_of(rule)
     hyper = {**signature.defaults, **{k: v for k, v in settings.items() if k in signature.defaults}}
-    slots = {name: start(slot, p, hyper) for name, slot in signature.kept(hyper).items()}
-    places = [p]
+    slots, places = starts(rule, hyper, p), [p]
     for t in range(1, steps + 1):
         [(p, slots)] = eager.step(rule, [Cell(p, gradient(p, t), slots, t)], hyper)
         places.append(p)

@@ -10,7 +10,6 @@ The house's tests run them over every file in rules/; `check` runs them over a r
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 from collections.abc import Callable
@@ -19,42 +18,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from thalweg import ops
 from thalweg.arguments import door_arguments
 from thalweg.card import Bowl, card_of
 from thalweg.claims import CLAIMS
-from thalweg.engine import batched, build, cpu, eager, foreach, stacked, triton
-from thalweg.engine.cell import AS_TORCH, Cell, start
-from thalweg.engine.error_bound import bounded_walk, furthest
-from thalweg.engine.store import Store
+from thalweg.engine import eager
+from thalweg.engine.agreement import (
+    DTYPES,
+    MANY,
+    Broken,
+    distance,
+    engines,
+    engines_agree_with_eager,
+    expect,
+    member_k_is_its_own_run,
+    torch_compile_agrees_with_eager,
+    walked,
+)
+from thalweg.engine.cell import Cell, starts
 from thalweg.engine.trace import trace
-from thalweg.engine.walk import STEPS, beginning, gradients, settings_of, walk
+from thalweg.engine.walk import beginning, gradients, settings_of, walk
 from thalweg.rule_class import optimizer
 from thalweg.signature import Rule, is_on, signature_of
 
-MANY = (64,)  # where even a rule that only looks at signs shows every difference
-INTERPRETED = 3  # steps in Triton's interpreter, which takes a hundredth of a second for each
-DTYPES = (torch.float64, torch.float32, torch.bfloat16)
-NARROW = Store(state=torch.bfloat16, rounding="stochastic", kahan=True)  # all that a store can do at once
-
-
-class Broken(AssertionError):
-    """A promise of the contract that does not hold."""
-
-
-def expect(holds: Any, sentence: str) -> None:
-    """Raise `Broken` with the sentence unless it holds."""
-    if not bool(holds):
-        raise Broken(sentence)
-
-
-def _far(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Largest difference relative to the largest value; equal infinities and NaNs are no difference."""
-    a, b = a.double(), b.double()
-    if torch.equal(torch.nan_to_num(a), torch.nan_to_num(b)):
-        return 0.0
-    return float((a - b).abs().max() / b.abs().max())
-
+__all__ = ["PROMISES", "Broken", "check", "engines", "expect", "walked"]  # and each promise by its name
 
 # ---- the promises
 
@@ -101,7 +87,7 @@ def slots_keep_shape_and_dtype(rule: Rule) -> None:
     for hyper in settings_of(rule):
         for dtype in DTYPES:
             p = beginning((3, 2), dtype)
-            slots = {n: start(s, p, hyper) for n, s in signature_of(rule).kept(hyper).items()}
+            slots = starts(rule, hyper, p)
             after = walk(rule, hyper, p, gradients((3, 2), 3, dtype))[-1]
             for name, old, new in [("p", p, after.p), *((n, slots[n], after.slots[n]) for n in slots)]:
                 same = old.shape == new.shape and old.dtype == new.dtype
@@ -118,133 +104,18 @@ def trace_says_what_the_rule_does(rule: Rule) -> None:
         numbers = {name: hyper[name] for name in signature_of(rule).numbers}
         for cell, after in zip(*_before_and_after(rule, hyper), strict=True):
             result = graph.run(p=cell.p, g=cell.g, t=cell.t, **cell.slots, **numbers)
-            expect(_far(result["p"], after.p) < 1e-14, f"the graph's p differs at step {cell.t}, with {hyper}")
+            expect(distance(result["p"], after.p) < 1e-14, f"the graph's p differs at step {cell.t}, with {hyper}")
             for name in graph.slots:
-                expect(_far(result[name], after.slots[name]) < 1e-14, f"the graph's {name} differs, with {hyper}")
+                expect(distance(result[name], after.slots[name]) < 1e-14, f"the graph's {name} differs, with {hyper}")
 
 
 def _before_and_after(rule: Rule, hyper: dict[str, Any]) -> tuple[list[Cell], list[Cell]]:
     p, grads = beginning((3, 2)), gradients((3, 2))
     after = walk(rule, hyper, p, grads)
-    slots = {n: start(s, p, hyper) for n, s in signature_of(rule).kept(hyper).items()}
+    slots = starts(rule, hyper, p)
     states = [(p, slots), *((cell.p, cell.slots) for cell in after[:-1])]
     before = [Cell(p, g, slots, t) for t, ((p, slots), g) in enumerate(zip(states, grads, strict=True), 1)]
     return before, after
-
-
-def engines(rule: Rule, hyper: dict[str, Any]) -> dict[str, Any]:
-    """The engines beside eager that run this rule on this machine."""
-    found: dict[str, Any] = {"foreach": foreach}
-    graph = trace(rule, **hyper)
-    with contextlib.suppress(build.NoCompiler):
-        build.compiler()
-        if cpu.has_kernels(graph):
-            found["cpu"] = cpu
-    if _device(triton) is not None and triton.has_kernels(graph):
-        found["triton"] = triton
-    return found
-
-
-def _device(engine: Any) -> str | None:
-    """Where an engine's tensors lie on this machine: Triton's kernels need a GPU, or its interpreter."""
-    places = ("cuda", "cpu") if engine is triton else ("cpu",)
-    there = {"cpu": True, "cuda": torch.cuda.is_available()}
-    return next((d for d in places if there[d] and (engine is not triton or triton.runs_on(torch.device(d)))), None)
-
-
-def engines_agree_with_eager(rule: Rule) -> None:
-    """Every engine walks eager's path, for every flag and dtype, as nearly as rounding allows.
-
-    All of them, eager too, stay within the bound that running error analysis derives around the float64 walk; at the
-    defaults also with state rounded by chance and compensated parameters. A rule with matrix operations has no such
-    bound: there the engines must agree to a few last places.
-    """
-    compare = _agree_to_last_places if any(n.op in ops.MATRIX for n in trace(rule).nodes) else _stay_within_the_bound
-    for index, hyper in enumerate(settings_of(rule)):
-        for dtype in DTYPES:
-            for store in (AS_TORCH, NARROW) if index == 0 else (AS_TORCH,):
-                compare(rule, hyper, dtype, store)
-
-
-def _stay_within_the_bound(rule: Rule, hyper: dict[str, Any], dtype: torch.dtype, store: Store) -> None:
-    p, grads = beginning(MANY, dtype), gradients(MANY, STEPS, dtype)
-    wanted = list(bounded_walk(rule, hyper, p, grads, store))
-    for engine_name, engine in {"eager": eager, **engines(rule, hyper)}.items():
-        found = walked(engine, rule, hyper, p, grads, store)
-        ratio = max(furthest(cell.kept, bounds)[1] for cell, bounds in zip(found, wanted, strict=False))
-        expect(
-            ratio <= 1,
-            f"{engine_name} is {ratio:.3g} times as far from the float64 walk as rounding explains, {dtype}, {store}, "
-            f"with {hyper}",
-        )
-
-
-def _agree_to_last_places(rule: Rule, hyper: dict[str, Any], dtype: torch.dtype, store: Store) -> None:
-    p, grads = beginning((3, 2), dtype), gradients((3, 2), STEPS, dtype)
-    path = walk(rule, hyper, p, grads, store=store)
-    for engine_name, engine in engines(rule, hyper).items():
-        other = walked(engine, rule, hyper, p, grads, store)
-        for name, value in path[len(other) - 1].kept.items():
-            far = _far(other[-1].kept[name].cpu(), value)
-            expect(
-                far <= 8 * STEPS * torch.finfo(dtype).eps,
-                f"{engine_name} differs from eager in {name} by {far:.1e}, {dtype}, with {hyper}",
-            )
-
-
-def walked(
-    engine: Any, rule: Rule, hyper: dict[str, Any], p: torch.Tensor, grads: list[torch.Tensor],
-    store: Store = AS_TORCH, interpreted: int = INTERPRETED,
-) -> list[Cell]:  # fmt: skip
-    """An engine's walk, where it runs on this machine; an interpreted one takes the first few steps only."""
-    device = _device(engine)
-    steps = interpreted if (engine, device) == (triton, "cpu") else len(grads)
-    return walk(rule, hyper, p.to(device), [g.to(device) for g in grads[:steps]], engine, store=store)
-
-
-def member_k_is_its_own_run(rule: Rule) -> None:
-    """K settings in one call: each member as if it were alone, to 1e-12 in float64."""
-    for step in (batched.step, stacked.step):
-        _members_are_their_own_runs(rule, step)
-
-
-def _alone(step: Callable[..., Any], rule: Rule, hyper: dict[str, Any]) -> Any:
-    """The engine of a member's own run: compiled kernels beside compiled kernels, since they round alike."""
-    return engines(rule, hyper).get("cpu", eager) if step is stacked.step else eager
-
-
-def _members_are_their_own_runs(rule: Rule, step: Callable[..., Any]) -> None:
-    members = 4
-    for hyper in settings_of(rule):
-        numbers = {
-            name: _spread(name, value, members) for name, value in hyper.items() if name in signature_of(rule).numbers
-        }
-        flags = {name: value for name, value in hyper.items() if name not in numbers}
-        p = torch.stack([beginning((3, 2)) * (k + 1) for k in range(members)])
-        grads = [torch.stack([g * (k + 1) for k in range(members)]) for g in gradients((3, 2))]
-        many = {name: torch.tensor(values, dtype=torch.float64) for name, values in numbers.items()}
-        slots = batched.starts(rule, p, **many, **flags)
-        stack: Any = p
-        for t, g in enumerate(grads, 1):
-            stack, slots = step(rule, stack, g, slots, t=t, **many, **flags)
-        for k in range(members):
-            own = {**{name: values[k] for name, values in numbers.items()}, **flags}
-            # A slot that only some members need is kept by all of them: give it to the lone run as well.
-            kept = {n: s for n, s in signature_of(rule).kept(own).items() if n in slots}
-            if set(kept) != set(slots):
-                continue
-            alone = walk(rule, own, p[k], [g[k] for g in grads], _alone(step, rule, own))[-1]
-            for name, a, b in [("p", stack[k], alone.p), *((n, slots[n][k], alone.slots[n]) for n in slots)]:
-                expect(
-                    _far(a, b) <= 1e-12,
-                    f"member {k} differs from its own run in {name} by {_far(a, b):.1e}, with {own}, {step.__module__}",
-                )
-
-
-def _spread(name: str, value: float, members: int) -> list[float]:
-    """Values around a default that stay in its range."""
-    factors = [1.0, 0.9, 0.7, 0.5][:members]
-    return [value * f for f in factors]
 
 
 def kernels_are_as_recorded(rule: Rule) -> None:
@@ -419,14 +290,20 @@ PROMISES: dict[str, Callable[[Rule], None]] = {
 }
 
 
-def check(rule: Rule) -> dict[str, str | None]:
+def check(rule: Rule, compiled: bool = False) -> dict[str, str | None]:
     """Run the whole contract on a rule.
+
+    Args:
+        rule: the rule.
+        compiled: hold engine="compiled" to it as well, at the rule's defaults: torch.compile takes half a minute.
 
     Returns:
         For each promise None where it holds, else the sentence that says what was seen.
     """
     findings: dict[str, str | None] = {}
-    for name, promise in PROMISES.items():
+    promises = [*PROMISES.values(), *([torch_compile_agrees_with_eager] if compiled else [])]
+    for promise in promises:
+        name = promise.__name__
         try:
             promise(rule)
             findings[name] = None

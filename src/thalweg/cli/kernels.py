@@ -82,15 +82,14 @@ def _launched(rule: Any, flags: dict[str, Any], graph: Any, dtype: str) -> None:
     import torch
 
     from thalweg.engine import triton
-    from thalweg.engine.cell import Cell, start
+    from thalweg.engine.cell import Cell, starts
     from thalweg.engine.walk import beginning, gradients
     from thalweg.signature import signature_of
 
     hyper = {**signature_of(rule).defaults, **flags}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     p = beginning((1024,), getattr(torch, dtype)).to(device)
-    slots = {name: start(slot, p, hyper) for name, slot in signature_of(rule).kept(hyper).items()}
-    cell = Cell(p, gradients((1024,), 1, p.dtype)[0].to(device), slots)
+    cell = Cell(p, gradients((1024,), 1, p.dtype)[0].to(device), starts(rule, hyper, p))
     triton.program(graph, triton.memory_of(graph, cell))
     if triton.can_run(graph, cell):
         triton.update(rule, [cell], hyper)

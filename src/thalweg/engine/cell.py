@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from thalweg.engine.store import Store, read, widened, write
-from thalweg.signature import Signature, SlotSpec
+from thalweg.signature import Rule, Signature, SlotSpec, signature_of
 
 AS_TORCH = Store()
 Memory = tuple[tuple[str, str], ...]  # how p, g and all that is kept lie in memory, by name
@@ -74,6 +74,12 @@ def start(slot: SlotSpec, p: torch.Tensor, hyper: dict[str, Any], store: Store =
     kept = torch.empty_like(like, dtype=store.state or like.dtype, memory_format=torch.preserve_format)
     (torch.view_as_real(kept) if kept.is_complex() else kept).fill_(value)
     return kept
+
+
+def starts(rule: Rule, hyper: dict[str, Any], p: torch.Tensor, store: Store = AS_TORCH) -> dict[str, torch.Tensor]:
+    """What is kept beside a parameter under these settings, as it is before the first step."""
+    slots = {name: start(slot, p, hyper, store) for name, slot in signature_of(rule).kept(hyper).items()}
+    return slots | store.beside(p)
 
 
 def plain(value: Any) -> float:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from thalweg.engine.cell import AS_TORCH, start
+from thalweg.engine.cell import AS_TORCH, starts
 from thalweg.engine.store import COMPENSATION, STOCHASTIC, Store
 from thalweg.signature import Rule, signature_of
 
@@ -192,15 +192,14 @@ def bounded_walk(
     """
     signature = signature_of(rule)
     wide = torch.float64 if p.dtype is torch.float64 else torch.float32
-    kept = {name: start(slot, p, hyper, store) for name, slot in signature.kept(hyper).items()}
-    tensors = {"p": p, **kept, **store.beside(p)}
+    tensors = {"p": p, **starts(rule, hyper, p, store)}
 
     def exact(x: torch.Tensor) -> Bounded:
         return Bounded(x.double(), torch.zeros_like(x, dtype=torch.float64), wide)
 
     values: dict[str, Any] = {"p": exact(p)}
     for name, slot in signature.kept(hyper).items():
-        values[name] = float(kept[name]) if slot.shape == "number" else exact(kept[name])
+        values[name] = float(tensors[name]) if slot.shape == "number" else exact(tensors[name])
     for t, g in enumerate(gradients, 1):
         now = values["p"]
         if COMPENSATION in tensors:  # its two tensors are added to be read

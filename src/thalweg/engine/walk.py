@@ -9,7 +9,7 @@ import torch
 
 from thalweg.card import card_of
 from thalweg.engine import eager
-from thalweg.engine.cell import AS_TORCH, Cell, start
+from thalweg.engine.cell import AS_TORCH, Cell, starts
 from thalweg.engine.store import Store
 from thalweg.signature import Rule, signature_of
 
@@ -45,9 +45,7 @@ def walk(
     store: Store = AS_TORCH,
 ) -> list[Cell]:  # fmt: skip
     """The cell after each step, each engine's call given one cell; `fading` lets lr fall on the way."""
-    signature = signature_of(rule)
-    slots = {name: start(slot, p, hyper, store) for name, slot in signature.kept(hyper).items()} | store.beside(p)
-    cells = []
+    slots, cells = starts(rule, hyper, p, store), []
     for t, g in enumerate(grads, 1):
         now = {**hyper, "lr": hyper["lr"] * 0.8**t} if fading and "lr" in hyper else hyper
         [(p, slots)] = engine.step(rule, [Cell(p, g, slots, t, store)], now)
