@@ -2,7 +2,7 @@
 
     python benchmarks/step.py                           the table on the screen
     python benchmarks/step.py --processes 5 --write     and in benchmarks/steps/figures.*
-    python benchmarks/step.py --compile --models mlp    against torch.compile of torch's step: minutes
+    python benchmarks/step.py --compile --write         against torch.compile of torch's step, in steps/compiled.*
 
 Models by their tensors alone: an MLP of 26k parameters in 6 tensors, ResNet-18 (11.7M in 62), a GPT of 27.6M in 76.
 Peers: torch's loop over tensors (single), foreach, and fused where it has one; HeavyBall and pytorch_optimizer where
@@ -25,8 +25,8 @@ from pathlib import Path
 
 import torch
 from steps.models import MODELS
-from steps.peers import FUSED, OPTIMIZERS, missing, optimizers, peers, shaped
-from steps.report import draw, table
+from steps.peers import FUSED, OPTIMIZERS, TORCHS, missing, optimizers, peers, shaped
+from steps.report import beside_compiled, draw, table
 from steps.roofline import bare, streams
 
 import thalweg as tw
@@ -77,19 +77,20 @@ def measure(name: str, shapes, rounds: int, compiled: bool) -> dict[str, list[fl
     return found
 
 
-def cold_seconds() -> float:
-    """CPU seconds of the first step of a fresh process with an empty cache, the compiler's own included."""
+def cold_seconds() -> tuple[float, float]:
+    """Wall and CPU seconds of the first step of a fresh process with an empty cache, the compiler's own included."""
     code = (
-        "import resource, torch, thalweg as tw\n"
+        "import resource, time, torch, thalweg as tw\n"
         "who = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN\n"
         "spent = lambda: sum(sum(resource.getrusage(each)[:2]) for each in who)\n"
         "p = torch.nn.Parameter(torch.ones(8)); p.grad = torch.ones(8); o = tw.Adam([p], engine='cpu')\n"
-        "begun = spent(); o.step(); print(spent() - begun)\n"
+        "begun, at = spent(), time.perf_counter(); o.step(); print(time.perf_counter() - at, spent() - begun)\n"
     )
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "THALWEG_CACHE": str(Path(folder, "kernels"))}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    return float(done.stdout)
+    wall, cpu = map(float, done.stdout.split())
+    return wall, cpu
 
 
 def two_threads() -> str:
@@ -109,6 +110,22 @@ def two_threads() -> str:
     return f"{', '.join(told)} as with one (Adam on gpt, wall time, right after a matrix product of torch's)"
 
 
+def beside() -> dict[str, str]:
+    """What stands beside the table: one sentence for each measurement of another kind."""
+    wall, cpu = map(statistics.median, zip(*(cold_seconds() for _ in range(3)), strict=True))
+    told = {
+        "First step from a cold cache, a fresh process": f"{wall:.2f} s of wall time, {cpu:.2f} s of CPU time, the "
+        "compiler included",
+        "Two threads": two_threads(),
+    }
+    compiled = HERE / "compiled.json"
+    if compiled.exists():
+        told["Against torch.compile of torch's step ([compiled.md](compiled.md))"] = beside_compiled(
+            json.loads(compiled.read_text())
+        )
+    return told
+
+
 def machine() -> dict[str, object]:
     facts = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next((line.split(":")[1].strip() for line in facts if "model name" in line), platform.processor())
@@ -126,16 +143,17 @@ def machine() -> dict[str, object]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=",".join(MODELS), help="comma-separated; default: all")
-    parser.add_argument("--optimizers", default=",".join(optimizers()), help="comma-separated; default: all")
+    parser.add_argument("--optimizers", help="comma-separated; default: all, or with --compile torch's")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1, help="repeat everything in fresh processes")
     parser.add_argument("--compile", action="store_true", help="against torch.compile too; without other libraries")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
-    parser.add_argument("--write", nargs="?", const="figures", help="write NAME.json, NAME.md and NAME.svg beside this")
+    parser.add_argument("--write", nargs="?", const="", help="write steps/NAME.json, .md and .svg: figures or compiled")
     asked = parser.parse_args()
+    asked.optimizers = asked.optimizers or ",".join(TORCHS if asked.compile else optimizers())
     torch.set_num_threads(asked.threads)
-    found = {"machine": machine(), "figures": {}}
+    found, load = {"machine": machine(), "figures": {}}, os.getloadavg()[0]
     print("\n".join(missing()), end="")
     for _ in range(asked.processes if asked.processes > 1 else 0):
         with tempfile.TemporaryDirectory() as folder:
@@ -153,15 +171,13 @@ def main() -> int:
             found["figures"][f"{model} {name}"] = figures
             told = "   ".join(f"{key} {values[0]:.2f}" for key, values in figures.items() if key != "seconds")
             print(f"{model:9} {name:9} {figures['seconds'][0] * 1e6:8.1f} µs   {told}", flush=True)
-    if asked.write:
-        cold = [cold_seconds() for _ in range(3)]
-        found["beside"] = {
-            "First step from a cold cache, the compiler included": f"{statistics.median(cold):.2f} s",
-            "Two threads": two_threads(),
-        }
-        (HERE / f"{asked.write}.md").write_text(table(found))
-        draw(found, HERE / f"{asked.write}.svg")
-        asked.json = asked.json or HERE / f"{asked.write}.json"
+    if asked.write is not None:
+        name = asked.write or ("compiled" if asked.compile else "figures")
+        found["beside"] = {} if asked.compile else beside()
+        found["beside"]["Load of the machine's cores"] = f"{load:.1f} before, {os.getloadavg()[0]:.1f} after"
+        (HERE / f"{name}.md").write_text(table(found))
+        draw(found, HERE / f"{name}.svg")
+        asked.json = asked.json or HERE / f"{name}.json"
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0

@@ -23,6 +23,16 @@ def shown(values: list[float]) -> str:
     return f"{middle} ({max(values):.2f})" if len(values) > 1 else middle
 
 
+def beside_compiled(found: dict[str, Any]) -> str:
+    """Of every model the median ratios ours / compiled: one line for a page that has no such column."""
+    told: dict[str, list[str]] = {}
+    for title, figures in found["figures"].items():
+        model, optimizer = title.split()
+        if values := ratio(figures, "compiled"):
+            told.setdefault(model, []).append(f"{optimizer} {statistics.median(values):.2f}")
+    return "; ".join(f"{model} {', '.join(each)}" for model, each in told.items())
+
+
 def table(found: dict[str, Any]) -> str:
     """Markdown: a row per model and optimizer."""
     peers = [peer for peer in COLUMNS if any(ratio(figures, peer) for figures in found["figures"].values())]
