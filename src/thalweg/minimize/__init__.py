@@ -148,11 +148,12 @@ def _choose(
     if name in DENSE and n > LARGEST_MATRIX:
         other = "newton-cg" if "newton" in name else "lbfgs"
         raise ValueError(f"x0 has {n} numbers and method {name!r} keeps n^2 of them; use {other!r}.")
-    known = [p for p in inspect.signature(METHODS[name]).parameters if p != "n"]
-    for option in given:
-        if option not in known:
-            every = [*LIMITS, *known]
-            raise ValueError(f"options has {option!r}; {name} takes {', '.join(every)}.{did_you_mean(option, every)}")
+    if given:
+        known = [*LIMITS, *(p for p in inspect.signature(METHODS[name]).parameters if p != "n")]
+        for option in given:
+            if option not in known:
+                near = did_you_mean(option, known)
+                raise ValueError(f"options has {option!r}; {name} takes {', '.join(known)}.{near}")
     if isinstance(given.get("search"), str):
         if given["search"] not in SEARCHES:
             near = did_you_mean(given["search"], SEARCHES)

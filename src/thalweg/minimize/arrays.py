@@ -7,7 +7,6 @@ float64 on the host; everything of length n stays where the points are.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,28 +15,36 @@ import torch
 Array = Any  # numpy.ndarray or torch.Tensor
 Number = Any  # of one problem a numpy scalar or a tensor without axes, of many an Array (B,)
 Rows = Any  # which of the problems: () for one problem, slice(None) for all of many, or the numbers of some
+NUMPY, BOOLEAN = (np.ndarray, np.generic, float, int), (bool, np.bool_)  # no questions for torch's types: they are slow
+EPSILON = {4: 2.0**-23, 8: 2.0**-52}  # by the bytes of a number
 _einsum = lambda a, b: np.einsum("...i,...i->...", a, b)  # noqa: E731
 _vecdot = getattr(np, "vecdot", _einsum)  # numpy 2.0
 
 
 def namespace(x: Array) -> Any:
     """The library of an array: numpy or torch. The words used of it mean the same in both."""
-    return torch if isinstance(x, torch.Tensor) else np
+    return np if isinstance(x, NUMPY) else torch
 
 
 def dot(a: Array, b: Array) -> Number:
     """The inner products of the rows: (..., n), (..., n) -> (...)."""
-    return torch.linalg.vecdot(a, b) if isinstance(a, torch.Tensor) else _vecdot(a, b)
+    if a.ndim == 1:
+        return a.dot(b)
+    return _vecdot(a, b) if isinstance(a, np.ndarray) else torch.linalg.vecdot(a, b)
 
 
 def matvec(matrix: Array, v: Array) -> Array:
     """(..., m, n), (..., n) -> (..., m)."""
-    return matrix @ v if v.ndim == 1 else (matrix @ v[..., None])[..., 0]
+    if v.ndim > 1:
+        return (matrix @ v[..., None])[..., 0]
+    return matrix.dot(v) if isinstance(v, np.ndarray) else matrix @ v
 
 
 def vecmat(v: Array, matrix: Array) -> Array:
     """(..., m), (..., m, n) -> (..., n)."""
-    return v @ matrix if v.ndim == 1 else (v[..., None, :] @ matrix)[..., 0, :]
+    if v.ndim > 1:
+        return (v[..., None, :] @ matrix)[..., 0, :]
+    return v.dot(matrix) if isinstance(v, np.ndarray) else v @ matrix
 
 
 def root(numbers: Number) -> Number:
@@ -47,17 +54,15 @@ def root(numbers: Number) -> Number:
 
 def largest(x: Array) -> Number:
     """The largest magnitude in each row: (..., n) -> (...)."""
-    return torch.amax(abs(x), -1) if isinstance(x, torch.Tensor) else np.maximum.reduce(abs(x), -1)
+    size = abs(x)
+    if not isinstance(x, np.ndarray):
+        return torch.amax(size, -1)
+    return size[size.argmax()] if x.ndim == 1 else np.maximum.reduce(size, -1)
 
 
 def epsilon(x: Array) -> float:
     """The distance from 1 to the next number of its dtype."""
-    return _epsilon(namespace(x), x.dtype)
-
-
-@cache
-def _epsilon(library: Any, dtype: Any) -> float:
-    return float(library.finfo(dtype).eps)
+    return EPSILON[x.itemsize]
 
 
 def identity(x: Array) -> Array:
@@ -72,9 +77,9 @@ def identity(x: Array) -> Array:
 
 def host(*numbers: Number) -> list[Any]:
     """Several numbers as float64 on the host, in one transfer from the device."""
-    if isinstance(numbers[0], torch.Tensor):
+    if not isinstance(numbers[0], NUMPY):
         return list(torch.stack([number.double() for number in numbers]).cpu().numpy())
-    return [number if number.dtype == np.float64 else number.astype(np.float64) for number in numbers]
+    return [n if isinstance(n, float) else n.astype(np.float64, copy=False) for n in numbers]
 
 
 def placed(numbers: Any, x: Array) -> Any:
@@ -91,29 +96,29 @@ def beside(numbers: Number, x: Array) -> Any:
 
 def where(mask: Any, a: Any, b: Any) -> Any:
     """Numbers or arrays: a where the mask is true, else b."""
-    if isinstance(mask, np.bool_ | bool):
+    if isinstance(mask, BOOLEAN):
         return a if mask else b
     return namespace(mask).where(mask, a, b)
 
 
 def every(mask: Any) -> bool:
     """Whether all of a mask is true."""
-    return bool(mask.all()) if getattr(mask, "ndim", 0) else bool(mask)
+    return bool(mask) if isinstance(mask, BOOLEAN) else bool(mask.all())
 
 
 def some(mask: Any) -> bool:
     """Whether any of a mask is true."""
-    return bool(mask.any()) if getattr(mask, "ndim", 0) else bool(mask)
+    return bool(mask) if isinstance(mask, BOOLEAN) else bool(mask.any())
 
 
 def surely(mask: Any) -> bool:
     """Whether all of a mask is known to be true; on a GPU never, since asking would wait for it."""
-    return not isinstance(mask, torch.Tensor) and every(mask)
+    return isinstance(mask, NUMPY) and every(mask)
 
 
 def perhaps(mask: Any) -> bool:
     """Whether any of a mask may be true; on a GPU always, since asking would wait for it."""
-    return isinstance(mask, torch.Tensor) or some(mask)
+    return not isinstance(mask, NUMPY) or some(mask)
 
 
 # ---- some of the problems

@@ -179,7 +179,7 @@ class Problem:
             array = np.array(grad, dtype=x.dtype)  # a copy: the user may reuse his own
             if array.size != x.size:
                 raise ValueError(f"the gradient has the shape {array.shape}; it must have that of x0.")
-            return array.reshape(x.shape)
+            return array if array.shape == x.shape else array.reshape(x.shape)
         return self._array(self.form.flat(grad, "the gradient", x.shape).clone())
 
     def _number(self, value: Any) -> Number:

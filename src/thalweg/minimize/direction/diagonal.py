@@ -17,8 +17,9 @@ def updated(H0: Any, s: Any, y: Any) -> Any:
     Gilbert and Lemarechal, Math. Programming 45, 1989, equation 4.9, in terms of the inverse:
     diag(D + y y' - D s s'D / s'Ds)^-1 with D = (y'H0 y) H0^-1, which is Oren and Spedicato's scaling.
     """
-    D = beside(dot(y, H0 * y), s) / H0
-    Ds = D * s
-    sDs = dot(s, Ds)
-    inverse = D - Ds * Ds / beside(where(sDs > 0, sDs, 1), s) + y * y
-    return 1 / namespace(s).maximum(inverse, epsilon(s) * D)  # by less than that is rounding
+    Hy, Bs = H0 * y, s / H0
+    yHy, sBs = dot(y, Hy), dot(s, Bs)
+    share = beside(yHy / where(sBs > 0, sBs, 1), s)
+    yHy = beside(yHy, s)
+    shrinks = yHy - share * (s * Bs) + y * Hy
+    return H0 / namespace(s).maximum(shrinks, epsilon(s) * yHy)  # by less than that is rounding

@@ -36,22 +36,25 @@ def append(memory: Memory, s: Any, y: Any, diagonal: bool) -> Memory:
     sy, yy, sound = curvature(s, y)
     if not perhaps(sound):
         return memory
-    if not surely(sound):
+    H0, fresh, xp = memory["H0"], memory["fresh"], namespace(s)
+    alike = surely(sound) and not perhaps(fresh)  # as nearly always
+    if not alike:
         sy, yy = where(sound, sy, 1), where(sound, yy, 1)
-    fresh, H0, length = memory["fresh"], memory["H0"], beside(root(sy), s)
+    if not (alike and diagonal):
+        gamma = beside(sy / yy, H0) + 0 * H0
+        H0 = where(beside(fresh, H0), gamma, H0) if diagonal else gamma
+    length = beside(root(sy), s)
     s, y = s / length, y / length
     Q, Y = memory["Q"][..., 1:, :], memory["Y"][..., 1:, :]
     Q = Q - matvec(Q, y)[..., None] * s[..., None, :]  # V'q for every row q
-    if perhaps(fresh) or not diagonal:
-        gamma = beside(sy / yy, H0) + 0 * H0
-        H0 = where(beside(fresh, H0), gamma, H0) if diagonal else gamma
     new = {
-        "Q": namespace(s).concatenate([Q, s[..., None, :]], -2),
-        "Y": namespace(s).concatenate([Y, y[..., None, :]], -2),
+        "Q": xp.concatenate((Q, s[..., None, :]), -2),
+        "Y": xp.concatenate((Y, y[..., None, :]), -2),
         "H0": updated(H0, s, y) if diagonal else H0,
-        "fresh": fresh & ~sound,
+        "fresh": fresh,
     }
-    if not surely(sound):
+    if not alike:
+        new["fresh"] = fresh & ~sound
         new = {name: where(beside(sound, value), value, memory[name]) for name, value in new.items()}
     return new
 

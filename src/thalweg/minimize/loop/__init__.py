@@ -8,6 +8,7 @@ nothing any more.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,19 +96,19 @@ class Progress:
         self.nfev = self.nfev + 1
         self.nit = self.nit + told.moved
         better = told.f < self.fun - rounding * abs(self.lowest)
+        flatter = told.norm < self.flattest
+        self.flattest = where(flatter, told.norm, self.flattest)
         if every(better):  # as nearly always
             self.idle, self.lowest = self.idle * 0, told.f
-        else:
-            lower = told.f < self.lowest
-            idle = self.idle + told.moved
-            self.idle = where(lower | (told.norm < self.flattest), idle * 0, idle)
-            self.lowest = where(lower, told.f, self.lowest)
-            same = told.f <= self.lowest + rounding * abs(self.lowest)  # they differ by rounding: the flattest
-            better = better | same & (told.norm < self.norm) | done
-        self.flattest = where(told.norm < self.flattest, told.norm, self.flattest)
-        if every(better):
             self.x, self.fun, self.grad, self.norm = told[:4]
-        elif some(better):
+            return
+        lower = told.f < self.lowest
+        idle = self.idle + told.moved
+        self.idle = where(lower | flatter, idle * 0, idle)
+        self.lowest = where(lower, told.f, self.lowest)
+        same = told.f <= self.lowest + rounding * abs(self.lowest)  # they differ by rounding: the flattest
+        better = better | same & (told.norm < self.norm) | done
+        if some(better):
             which = rows(better)
             far = there(which, told.x)
             self.x, self.grad = replaced(self.x, far, told.x[far]), replaced(self.grad, far, told.g[far])
@@ -164,25 +165,27 @@ def run(
         whole = Progress(**{name: value + 0 for name, value in vars(whole).items()})  # to be written into
         now = whole.of(rows(going))
     counted = Counted(problem, now)
-    tiring, rounding, outside = max(limits.patience // 4, 1), 10 * epsilon(x), np.geterr()
+    tiring, rounding = max(limits.patience // 4, 1), 10 * epsilon(x)
+    users = copy_context().run  # numpy's warnings are silent here, in the user's functions as he has set them
     try:
         with np.errstate(all="ignore"):
             walking = walk(counted, now.x, now.fun, now.grad)
-            x = walking.ask()
-        while True:
-            f, g = problem.evaluate(x, now.members)
-            with np.errstate(all="ignore"):
+            while True:
+                x = walking.ask()
+                f, g = users(problem.evaluate, x, now.members)
                 told = walking.tell(x, f, g)
-                done, moved, stop = told.moved & (told.norm <= limits.gtol), told.moved, False
+                moved = told.moved
+                done, stop = moved & (told.norm <= limits.gtol), False
                 now.see(told, done, rounding)
                 if callback is not None and some(moved):
-                    with np.errstate(**outside):
-                        stop = callback(whole.put(now))
+                    stop = users(callback, whole.put(now))
                 long, dear = now.nit >= limits.maxiter, now.nfev >= limits.maxfun
                 ended = done | told.stuck | long | dear | (now.idle >= limits.patience)
                 if stop or some(ended):
-                    reasons = [CONVERGED, MAXITER, MAXFUN, STALLED]
-                    now.status = np.select([done, long, dear, ended], reasons, CALLBACK if stop else -1)[()]
+                    if stop:
+                        now.status = now.status * 0 + CALLBACK
+                    for reason, met in ((STALLED, ended), (MAXFUN, dear), (MAXITER, long), (CONVERGED, done)):
+                        now.status = where(met, reason, now.status)
                     whole.put(now)
                     left = np.flatnonzero(now.status < 0)
                     if not len(left):
@@ -190,11 +193,10 @@ def run(
                     walking.keep(left)
                     moved, now = moved[left], now.of(left)
                     counted.progress = now
-                if some(now.idle):
+                if some(now.idle > 0):
                     tired = moved & (now.idle > 0) & (now.idle % tiring == 0)
                     if some(tired):
                         walking.forget(rows(tired))  # perhaps what was learned no longer holds here
-                x = walking.ask()
     except KeyboardInterrupt:
         now.status = now.status * 0 + INTERRUPTED
     return whole.put(now)

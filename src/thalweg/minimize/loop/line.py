@@ -172,24 +172,23 @@ class LineWalk:
 
     def _turn(self, good: Any, x: Array, f: Number, g: Array) -> None:
         """The problems whose trial is good move there and get a new direction."""
-        whole = every(good)
+        whole, old = every(good), self
         which = everyone(f) if whole else rows(good)
         far = there(which, x)
-        old = self if whole else copy(self).keep(which, far)
         if not whole:
-            x, f, g = x[far], f[which], g[far]
-        s, memory = x - old.x, dict(old.memory)
+            x, f, g, old = x[far], f[which], g[far], copy(self).keep(which, far)
+        s, memory = x - old.x, old.memory
         if self.direction.hessian:
-            memory["H"] = self.hessian(x, which)
+            memory = memory | {"H": self.hessian(x, which)}
         memory, d = self.direction.turn(memory, s, g - old.g, g, old.d)
         slope, dd, gg = host(dot(d, g), dot(d, d), dot(g, g))
-        lost = ~((slope * abs(slope) < -1e-30 * dd * gg) & (dd < np.inf))
+        falls = (slope * abs(slope) < -1e-30 * dd * gg) & (dd < np.inf)
         weight = 1 + 0.7 * old.weight
         mean = old.mean + (abs(f) - old.mean) / weight
         step = old.ones
         if not self.direction.unit:  # the same first-order change as the last step's
             step = old.step * np.minimum(where(slope < 0, old.slope / slope, step), 10)
-        vectors, numbers = (x, g, d), (f, step, slope, lost & False, mean, weight)
+        vectors, numbers = (x, g, d), (f, step, slope, falls & False, mean, weight)
         if whole:
             self.x, self.g, self.d = vectors
             self.f, self.step, self.slope, self.plain, self.mean, self.weight = numbers
@@ -201,7 +200,9 @@ class LineWalk:
                 setattr(self, name, replaced(getattr(self, name), which, value))
             self.memory = {name: replaced(self.memory[name], far, value) for name, value in memory.items()}
             self._done_with(which)
-        lost = lost & (gg > 0)  # at the end there is nothing to walk for, and what was learned stays
+        if every(falls):
+            return
+        lost = ~falls & (gg > 0)  # at the end there is nothing to walk for, and what was learned stays
         if some(lost):
             again = rows(lost)
             length = np.sqrt(host(dot(s, s))[0] / gg)
