@@ -39,10 +39,10 @@ from thalweg.lab import statistics
 from thalweg.lab.budget import PRESETS, Budget
 from thalweg.lab.plan import Findings, Plan, Trial
 from thalweg.lab.protocol import protocol
+from thalweg.lab.run import Point, Run
 from thalweg.lab.search import rung
 from thalweg.lab.space import Space
 from thalweg.lab.statistics import Mode
-from thalweg.lab.train import Point, Run
 
 RECORDED = Path(__file__).with_name("recorded")
 POOLS = {  # and their most names

@@ -11,8 +11,8 @@ from test_lab_protocol import answered, plan, played, space, valley
 from thalweg.lab import budget as budgets
 from thalweg.lab.budget import Budget
 from thalweg.lab.plan import Findings, Trial
+from thalweg.lab.run import Point, Run
 from thalweg.lab.search import kept, rung, value_at
-from thalweg.lab.train import Point, Run
 
 
 def legs_of(stages, name="a"):

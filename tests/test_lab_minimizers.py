@@ -11,8 +11,9 @@ import torch
 import thalweg as tw
 from thalweg import workloads
 from thalweg.lab.candidates import MINIMIZERS, Candidate
+from thalweg.lab.run import Run
 from thalweg.lab.task import Task, TaskError
-from thalweg.lab.train import Run, Training, train
+from thalweg.lab.train import Training, train
 
 NAMES = sorted(MINIMIZERS)
 

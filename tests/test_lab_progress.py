@@ -9,7 +9,7 @@ from test_faults import trial
 from thalweg.lab.compare import prepared
 from thalweg.lab.events import Finished, Planned
 from thalweg.lab.progress import Tally, estimate
-from thalweg.lab.train import Run
+from thalweg.lab.run import Run
 
 
 def planned(**horizons):

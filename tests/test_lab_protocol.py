@@ -12,8 +12,8 @@ from thalweg.lab import budget as budgets
 from thalweg.lab.budget import Budget
 from thalweg.lab.plan import Findings, Plan
 from thalweg.lab.protocol import protocol, search_lucks
+from thalweg.lab.run import Point, Run
 from thalweg.lab.space import SEQUENCE_SEED, Space, dimensions, points
-from thalweg.lab.train import Point, Run
 
 RANGES = {"lr": Log(1e-4, 1.0), "beta1": OneMinusLog(0.02, 0.5), "weight_decay": Log(1e-3, 1.0)}
 

@@ -14,9 +14,10 @@ from thalweg.lab.candidates import Candidate
 from thalweg.lab.chunks import Chunk, Chunked, Stacking
 from thalweg.lab.events import Finished
 from thalweg.lab.plan import Trial
+from thalweg.lab.run import Run
 from thalweg.lab.stacked import train_together
 from thalweg.lab.task import Task
-from thalweg.lab.train import Run, Training
+from thalweg.lab.train import Training
 from thalweg.lab.vectorised import Refused
 from thalweg.lab.way import Way
 

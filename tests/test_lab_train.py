@@ -16,9 +16,10 @@ from thalweg.lab.candidates import candidates
 from thalweg.lab.cost import cost_of, memory_of
 from thalweg.lab.plan import Trial
 from thalweg.lab.pool import Trainer
+from thalweg.lab.run import curve_steps
 from thalweg.lab.states import States
 from thalweg.lab.task import Task
-from thalweg.lab.train import Training, curve_steps, train
+from thalweg.lab.train import Training, train
 from toy_task import task as toy
 
 

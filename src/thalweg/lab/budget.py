@@ -13,7 +13,7 @@ from thalweg.signature import did_you_mean
 
 if TYPE_CHECKING:
     from thalweg.lab.plan import Trial
-    from thalweg.lab.train import Run
+    from thalweg.lab.run import Run
 
 ALPHA = 0.05
 # How the error of 5 % is spent over the looks at the confirmation (docs/lab.md).

@@ -13,9 +13,9 @@ from thalweg.lab.events import Event, Finished, Progress, Started
 from thalweg.lab.measured import Measurement
 from thalweg.lab.plan import Trial
 from thalweg.lab.pool import Trainer
+from thalweg.lab.run import Run
 from thalweg.lab.stacked import train_together
 from thalweg.lab.task import Task
-from thalweg.lab.train import Run
 from thalweg.lab.vectorised import Refused
 from thalweg.lab.way import Way, keep_freed_memory
 

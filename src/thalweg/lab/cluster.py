@@ -36,8 +36,8 @@ from thalweg.lab.faults import failed, hung, retried
 from thalweg.lab.pickles import pickled_for_elsewhere
 from thalweg.lab.plan import Trial
 from thalweg.lab.pool import sent, shared
+from thalweg.lab.run import Run
 from thalweg.lab.states import States
-from thalweg.lab.train import Run
 
 OFF, LOCAL, HERE, CLIENT = "off", "local", "auto", "ray://"
 AGAIN = 2  # times that work is begun again whose worker has died

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from thalweg.lab.randomness import undisturbed
+from thalweg.lab.run import CURVE_POINTS
 from thalweg.lab.task import Task
-from thalweg.lab.train import CURVE_POINTS, Configure, measure
+from thalweg.lab.train import Configure, measure
 from thalweg.minimize.optimizers import FullBatch
 
 TIMED_STEPS = 10

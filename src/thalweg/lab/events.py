@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from thalweg.lab.plan import Plan, Trial
-from thalweg.lab.train import Run
+from thalweg.lab.run import Run
 
 
 @dataclass(frozen=True)

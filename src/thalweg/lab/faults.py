@@ -11,7 +11,7 @@ from typing import Any
 
 from thalweg.lab.events import Event, Finished, Perform, Progress
 from thalweg.lab.plan import Done, Trial
-from thalweg.lab.train import Run
+from thalweg.lab.run import Run
 
 ENOUGH = 3  # runs that failed alike, and none that did not
 

@@ -16,9 +16,10 @@ from thalweg.lab.candidates import Candidate
 from thalweg.lab.cost import Cost, cost_of
 from thalweg.lab.events import Perform, silent
 from thalweg.lab.plan import Plan, Trial
+from thalweg.lab.run import Run
 from thalweg.lab.store import Decided
 from thalweg.lab.task import Task
-from thalweg.lab.train import Configure, Run
+from thalweg.lab.train import Configure
 from thalweg.lab.way import MEMBER_STEPS, Way, decide
 
 PATIENCE, TIMES = 60.0, 20  # a run hangs that takes longer than a minute, and 20 times what it should take

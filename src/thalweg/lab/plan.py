@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from thalweg import schedule as schedules
 from thalweg.lab.budget import Budget
 from thalweg.lab.decide import Decision
+from thalweg.lab.run import Half, Run
 from thalweg.lab.space import Hyper, Side, Space
 from thalweg.lab.statistics import Mode
-from thalweg.lab.train import Half, Run
 
 SEARCHED = ("default", "search", "edge")  # the phases whose runs compete for being chosen
 # Seeds: a user's seed owns a thousand; each purpose draws from a part of its own.

@@ -28,9 +28,10 @@ from thalweg.lab.cost import memory_of
 from thalweg.lab.events import Finished, Perform, Progress, Started
 from thalweg.lab.faults import failed, hung
 from thalweg.lab.plan import Trial
+from thalweg.lab.run import Run
 from thalweg.lab.states import States
 from thalweg.lab.task import Task, TaskError
-from thalweg.lab.train import Run, Training, measure
+from thalweg.lab.train import Training, measure
 
 STRETCH = 1.0  # seconds of training, about, between two looks at the clock
 

@@ -13,9 +13,9 @@ from thalweg.lab import statistics
 from thalweg.lab.budget import CHOICE_CONFIGURATIONS, CHOICE_SEEDS, NOISE_SEEDS
 from thalweg.lab.decide import Decision, decide
 from thalweg.lab.plan import SEARCHED, Done, Findings, Plan, Stages, ranked, score
+from thalweg.lab.run import Run
 from thalweg.lab.search import search
 from thalweg.lab.statistics import Mode
-from thalweg.lab.train import Run
 
 ALIKE = 3.0  # standard deviations between seeds within which settings count as hardly different
 

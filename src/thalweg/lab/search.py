@@ -14,8 +14,8 @@ from thalweg.lab import statistics
 from thalweg.lab.budget import EDGE_RUNS, ETA, LEAST_KEPT
 from thalweg.lab.model import suggested
 from thalweg.lab.plan import SEARCHED, Findings, Plan, Stages, Trial, ranked, score
+from thalweg.lab.run import Run
 from thalweg.lab.space import points
-from thalweg.lab.train import Run
 
 Cohorts = dict[str, list[Trial]]
 

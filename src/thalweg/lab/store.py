@@ -23,8 +23,8 @@ from typing import Any
 from thalweg.extras import require
 from thalweg.lab.events import Event, Finished, Perform, Progress
 from thalweg.lab.plan import Trial
+from thalweg.lab.run import Point, Run
 from thalweg.lab.summary import machine, versions
-from thalweg.lab.train import Point, Run
 
 NAME = "thalweg.sqlite"
 LOCK = "thalweg.lock"

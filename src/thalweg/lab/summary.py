@@ -20,11 +20,11 @@ from thalweg.lab.cost import Cost
 from thalweg.lab.decide import Decision
 from thalweg.lab.plan import SEARCHED, Done, Findings, Plan, Trial
 from thalweg.lab.protocol import sensitivity_of, worst_value
+from thalweg.lab.run import Run
 from thalweg.lab.search import rung, value_at
 from thalweg.lab.statistics import Mode
 from thalweg.lab.target import time_to_target
 from thalweg.lab.task import Task
-from thalweg.lab.train import Run
 from thalweg.lab.verdict import sentence
 from thalweg.lab.way import Way
 

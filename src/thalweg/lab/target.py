@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thalweg.lab.cost import Cost
+from thalweg.lab.run import Run
 from thalweg.lab.statistics import Mode
-from thalweg.lab.train import Run
 
 BASELINES = ("adamw", "sgd")
 

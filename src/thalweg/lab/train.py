@@ -12,75 +12,22 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from thalweg.lab.randomness import streams, undisturbed
+from thalweg.lab.run import Half, Point, Run, curve_steps
 from thalweg.lab.task import Task, TaskError
 from thalweg.minimize.optimizers import FullBatch
 
-Half = Literal["selects", "reports"]
 Configure = Callable[[list[nn.Parameter], int], tuple[Any, Any]]
 
-CURVE_POINTS = 10  # besides the one before the first step
 LAST = 10  # losses that must all be above the first before a finite run counts as diverged
 CLEARLY = 0.1  # and the share of a usual loss by which that on the first batch must have risen
-
-
-@dataclass(frozen=True)
-class Point:
-    """A point of a learning curve: after `step` steps; `loss` is the mean since the point before."""
-
-    step: int
-    loss: float | None
-    metric: float | None
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one training came to.
-
-    Attributes:
-        final: the metric after the last step taken, None when the run diverged.
-        curve: points from step 0 to the last, evenly spread; the metric is on the half the run was given.
-        seconds: wall-clock seconds from step 0 on, evaluation included.
-        steps: steps taken from step 0 on; fewer than asked for when the run diverged.
-        why: None, or why the run counts as diverged.
-        error: None, or the exception that ended it, in a sentence: a run that failed is no divergence.
-        details: the traceback, and what it had printed.
-        reported: of a run that helps to choose between settings, the final metric on the half that chooses nothing:
-            how far they are apart there (protocol.search_lucks). None for all others.
-        memory: bytes it took (cost.memory_of).
-    """
-
-    final: float | None
-    curve: tuple[Point, ...]
-    seconds: float
-    steps: int
-    why: str | None = None
-    error: str | None = None
-    details: str | None = None
-    reported: float | None = None
-    memory: int | None = None
-
-    @property
-    def diverged(self) -> bool:
-        """Whether the run counts as worst."""
-        return self.why is not None
-
-    @property
-    def failed(self) -> bool:
-        """Whether an error of the task or the machine ended it, so that it counts for nothing."""
-        return self.error is not None
-
-    @property
-    def untrained(self) -> float | None:
-        """The metric before the first step, if it is known."""
-        return self.curve[0].metric if self.curve else None
 
 
 def train(
@@ -418,12 +365,6 @@ def check_exact(task: Task, name: str) -> None:
 def _plain(module: nn.Module) -> dict[str, Any]:
     """The counters and flags that a module keeps beside its tensors."""
     return {name: value for name, value in vars(module).items() if isinstance(value, int | float | str)}
-
-
-def curve_steps(steps: int) -> set[int]:
-    """The steps after which the curve has a point: at most ten, evenly spread, the last one among them."""
-    points = min(CURVE_POINTS, steps)
-    return {round(steps * i / points) for i in range(1, points + 1)}
 
 
 def measure(task: Task, model: nn.Module, data: Any) -> float | None:
