@@ -282,6 +282,23 @@ def test_a_plan_reads_the_settings_anew():
         assert torch.equal(p, q)
 
 
+@pytest.mark.parametrize("start", [4, 6], ids=["overlapping", "side by side"])
+def test_parameters_that_are_views_of_one_storage_walk_torchs_path(start):
+    import thalweg as tw
+
+    ends = []
+    for cls, more in ((tw.Adam, {"engine": "cpu"}), (torch.optim.Adam, {"foreach": False})):
+        whole = torch.linspace(-1, 1, 10, dtype=torch.float64)
+        params = [torch.nn.Parameter(whole[:6]), torch.nn.Parameter(whole[start:])]
+        optimizer = cls(params, lr=0.1, **more)
+        for t in range(1, 5):
+            for k, p in enumerate(params):
+                p.grad = torch.full_like(p, (-1) ** k / t)
+            optimizer.step()
+        ends.append(whole)
+    torch.testing.assert_close(*ends, rtol=1e-13, atol=1e-13)
+
+
 def test_a_forked_process_steps_with_threads_of_its_own():
     code = (
         "import os, torch, thalweg as tw\n"
