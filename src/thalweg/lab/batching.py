@@ -141,7 +141,7 @@ def _convolved(x: Tensor, w: Tensor, b: Tensor | None, windows: _Windows) -> Ten
 
 
 class _Windows:
-    """The windows of a convolution: what each of its places sees, as slices of the padded input."""
+    """The windows of a convolution: what each of its places sees of the input; beyond its edges there are zeros."""
 
     def __init__(self, size: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]):
         self.size, self.stride, self.padding, self.dilation = tuple(size), stride, padding, dilation
@@ -152,13 +152,18 @@ class _Windows:
             for n, k, s, p, d in zip(lengths, self.size, self.stride, self.padding, self.dilation, strict=True)
         ]
 
-    def slices(self, places: Sequence[int]) -> list[tuple[slice, ...]]:
-        """For each element of the window, what of the padded input it meets."""
-        axes = [
-            [slice(d * j, d * j + s * (n - 1) + 1, s) for j in range(k)]
-            for n, k, s, d in zip(places, self.size, self.stride, self.dilation, strict=True)
-        ]
-        return list(itertools.product(*axes))
+    def slices(self, lengths: Sequence[int]) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+        """For each element of the window, the places where it meets the input, and what it meets there."""
+        axes = []
+        numbers = zip(lengths, self.places(lengths), self.size, self.stride, self.padding, self.dilation, strict=True)
+        for n, places, k, s, p, d in numbers:
+            axes.append([])
+            for before in (p - d * j for j in range(k)):  # so far before the input begins the first place's window
+                first = max(0, -(-before // s))
+                end = max(first, min(places, (n - 1 + before) // s + 1))
+                met = slice(first * s - before, max(0, (end - 1) * s - before + 1), s) if end > first else slice(0, 0)
+                axes[-1].append((slice(first, end), met))
+        return [tuple(zip(*pairs, strict=True)) for pairs in itertools.product(*axes)]  # pyright: ignore[reportReturnType]
 
 
 class _Seen(torch.autograd.Function):
@@ -166,15 +171,15 @@ class _Seen(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, windows: _Windows) -> Tensor:
-        lengths = x.shape[-len(windows.size) - 1 : -1]
-        places, outer = windows.places(lengths), x.shape[: -len(windows.size) - 1]
-        sides = [side for p in reversed(windows.padding) for side in (p, p)]
-        padded = functional.pad(x, [0, 0, *sides]) if any(sides) else x
-        slices = windows.slices(places)
+        axes = len(windows.size)
+        lengths, outer, dots = x.shape[-axes - 1 : -1], x.shape[: -axes - 1], (slice(None),) * (x.ndim - axes - 1)
+        places, slices = windows.places(lengths), windows.slices(lengths)
         seen = x.new_empty(*outer, len(slices), *places, x.shape[-1])
-        dots = (slice(None),) * len(outer)
-        for j, part in enumerate(slices):
-            seen[(*dots, j)] = padded[(*dots, *part)]
+        for j, (here, met) in enumerate(slices):
+            row = seen[(*dots, j)]
+            if any(part != slice(0, many) for part, many in zip(here, places, strict=True)):
+                row.zero_()
+            row[(*dots, *here)] = x[(*dots, *met)]
         return seen
 
     @staticmethod
@@ -183,16 +188,13 @@ class _Seen(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,), windows = gradients, ctx.windows
-        lengths = ctx.shape[-len(windows.size) - 1 : -1]
-        outer = ctx.shape[: -len(windows.size) - 1]
-        wide = [n + 2 * p for n, p in zip(lengths, windows.padding, strict=True)]
-        padded = gradient.new_zeros(*outer, *wide, ctx.shape[-1])
-        dots = (slice(None),) * len(outer)
-        for j, part in enumerate(windows.slices(windows.places(lengths))):
-            padded[(*dots, *part)].add_(gradient[(*dots, j)])  # += would copy the sum onto itself
-        inner = [slice(p, p + n) for n, p in zip(lengths, windows.padding, strict=True)]
-        return padded[(*dots, *inner)], None
+        (gradient,), axes = gradients, len(ctx.windows.size)
+        dots = (slice(None),) * (len(ctx.shape) - axes - 1)
+        whole = gradient.new_zeros(ctx.shape)
+        for j, (here, met) in enumerate(ctx.windows.slices(ctx.shape[-axes - 1 : -1])):
+            # += would copy the sum onto itself
+            whole[(*dots, *met)].add_(gradient[(*dots, j, *here)])
+        return whole, None
 
 
 def _is_stacked(x: Any) -> bool:
