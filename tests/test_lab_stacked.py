@@ -361,9 +361,13 @@ def test_autocast_is_right_or_refused():
     same(alone, together, 1e-2)
 
 
-@pytest.mark.parametrize("length, size, stride, padding, dilation", [
-    (7, 3, 1, 0, 1), (7, 3, 2, 1, 1), (8, 2, 3, 0, 1), (5, 3, 1, 4, 2), (6, 1, 4, 2, 1), (9, 4, 2, 3, 3), (3, 5, 2, 3, 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("length", "size", "stride", "padding", "dilation"),
+    [
+        *((7, 3, 1, 0, 1), (7, 3, 2, 1, 1), (8, 2, 3, 0, 1), (5, 3, 1, 4, 2)),
+        *((6, 1, 4, 2, 1), (9, 4, 2, 3, 3), (3, 5, 2, 3, 1)),
+    ],
+)
 def test_a_convolution_sees_what_torchs_sees(length, size, stride, padding, dilation):
     x, w = torch.randn(2, 4, 3, length).double(), torch.randn(2, 5, 3, size).double().requires_grad_()
     x.requires_grad_()
