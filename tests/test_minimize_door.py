@@ -308,12 +308,74 @@ def test_the_scale_of_f_and_x_does_not_matter(method, factor, what, fun_of_unit_
         (dict(method="bfgs", hess=hessian_numpy), r"hess is given and method is 'bfgs', which does not use it"),
         (dict(method="newton", hessp=hessian_numpy), r"hessp is given and method is 'newton', .* must be newton-cg"),
         (dict(vectorized=True), r"vectorized is True and batched is False"),
+        (dict(method="lbfgs", options={"memory": 0}), r"memory is 0; it must be a whole number, at least 1"),
+        (dict(method="cg", options={"matrix": "few"}), r"matrix is 'few'; it must be a whole number, at least 0"),
+        (dict(hess=lambda x: torch.eye(3)), r"hess returned the shape \(3, 3\); it must be \(2, 2\)"),
+        (dict(hess=lambda x: None), r"hess returned the shape \(\); it must be \(2, 2\)"),
+        (dict(hessp=lambda x, v: torch.ones(3)), r"hessp's product has the shape \(3,\); it must have that of x0"),
         (dict(method=along_lines("x", bfgs, loose_wolfe), options={"memory": 3}), r"options has 'memory'"),
     ],
 )
 def test_refusals(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         tw.minimize(rosenbrock, START, **call)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (dict(jac="2-point"), r"jac is '2-point'; it must be True, a function, or None"),
+        (dict(hess="2-point"), r"hess is '2-point'; it must be a function"),
+        (dict(callback=3), r"callback is 3; it must be a function"),
+        (dict(options=[1]), r"options is \[1\]; it must be a dict"),
+        (dict(options={"search": 3}), r"search is 3; it must be one of armijo, hager-zhang, wolfe, or a Search"),
+        (dict(method="cg", options={"beta": "fr"}), r"beta is 'fr'; it must be a function"),
+        (dict(fun=3), r"fun is 3; it must be a function"),
+        (dict(fun=lambda x: x.numpy().sum()), r"fun uses numpy on x and jac is None"),
+        (dict(fun=lambda x: (x @ x).to(torch.complex128)), r"fun returned torch\.complex128; it must return a real"),
+        (dict(fun=lambda x: (None, x), jac=True), r"fun returned NoneType; it must return one number"),
+        (dict(x0=[[1.0, 2.0], [3.0]]), r"x0 holds lists of different lengths"),
+    ],
+)
+def test_refusals_of_kinds(call, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        tw.minimize(**{"fun": rosenbrock, "x0": START, **call})
+
+
+def test_a_fun_of_the_wrong_shape_is_refused_in_a_batch():
+    many = START.repeat(3, 1)
+    with pytest.raises(ValueError, match=r"fun returned the shape \(2,\); it must return one number"):
+        tw.minimize(lambda x: x * x, many, batched=True)
+    with pytest.raises(ValueError, match=r"fun returned the shape \(\); vectorized, it must return \(3,\)"):
+        tw.minimize(lambda x: (x * x).sum(), many, batched=True, vectorized=True)
+
+
+@pytest.mark.parametrize("method", EVERY)
+@pytest.mark.parametrize(("options", "status"), [({"maxiter": 0}, 1), ({"maxfun": 1}, 2)])
+def test_no_step_is_taken_where_none_is_allowed(method, options, status):
+    one = tw.minimize(rosenbrock, START, method=method, options=options)
+    assert (one.status, one.success, one.nit, one.nfev) == (status, False, 0, 1)
+    assert torch.equal(one.x, START)
+    two = tw.minimize(rosenbrock, torch.stack([START, START / START]), method=method, options=options, batched=True)
+    assert two.status.tolist() == [status, 0]  # the second begins at the answer
+    assert two.nit.tolist() == [0, 0]
+
+
+def test_numpys_numbers_are_numbers_and_jac_false_is_autograd():
+    result = tw.minimize(rosenbrock, START, jac=False, tol=np.float32(1e-3), options={"maxiter": np.int64(3)})
+    assert result.nit == 3
+
+
+def test_numpys_warnings_are_the_users_inside_his_function_only():
+    states = []
+
+    def fun(x):
+        states.append(np.geterr()["over"])
+        return rosenbrock_numpy(x)
+
+    with np.errstate(over="raise"):
+        assert tw.minimize(fun, START.numpy(), jac=True, callback=lambda x: states.append(np.geterr()["over"])).success
+    assert set(states) == {"raise"}
 
 
 def test_more_refusals():

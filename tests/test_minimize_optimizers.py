@@ -124,8 +124,11 @@ def test_refusals():
         tw.LBFGS([p], history_size=0)
     with pytest.raises(TypeError, match="closure returned int"):
         tw.BFGS([p]).step(lambda: 3)
-    with pytest.raises(TypeError, match="needs a closure"):
+    with pytest.raises(TypeError, match=r"closure is None; BFGS\.step needs a function"):
         tw.BFGS([p]).step(None)  # pyright: ignore[reportArgumentType]
+    p.grad = torch.ones(2)  # of an earlier backward
+    with pytest.raises(ValueError, match="closure set no gradient; for BFGS it must call backward"):
+        tw.BFGS([p]).step(lambda: (p * p).sum())
 
     def backward():
         loss = (p**3).sum()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ def minimize(
     Raises:
         ValueError: an unknown method or option, a start where fun is not finite, bounds, a hess or hessp that the
             method does not use.
-        TypeError: an x0 that holds no real numbers; a fun that returns none.
+        TypeError: an x0 that holds no real numbers; a fun that returns none, or is no function.
 
     Example:
         >>> import torch, thalweg as tw
@@ -102,6 +103,14 @@ def minimize(
         raise ValueError("bounds is given; thalweg has no bounded methods: use scipy.optimize's L-BFGS-B.")
     if vectorized and not batched:
         raise ValueError("vectorized is True and batched is False; it must be used with batched=True.")
+    for name, value in (("fun", fun), ("hess", hess), ("hessp", hessp), ("callback", callback)):
+        if not callable(value) and (name == "fun" or value is not None):
+            raise TypeError(f"{name} is {value!r}; it must be a function.")
+    jac = None if jac is False else jac
+    if not (jac is None or jac is True or callable(jac)):
+        raise TypeError(f"jac is {jac!r}; it must be True, a function, or None for autograd.")
+    if not isinstance(options, Mapping | None):
+        raise TypeError(f"options is {options!r}; it must be a dict.")
     form = Form(x0, batched)
     problem = Problem(fun, form, _tuple(args), jac, hess, hessp, vectorized)
     n = form.start.shape[1]
@@ -134,7 +143,7 @@ def _choose(
         limits["gtol"] = tol
     limits |= {name: given.pop(name) for name in LIMITS if name in given}
     for name, value in limits.items():
-        if isinstance(value, bool | str) or not isinstance(value, int | float) or math.isnan(value) or value < 0:
+        if isinstance(value, bool | str) or not isinstance(value, Real) or math.isnan(value) or value < 0:
             raise ValueError(f"{name} is {value!r}; it must be a number, at least 0.")
     if isinstance(method, Method):
         if given:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 from thalweg.minimize.card import MethodCard
@@ -28,10 +29,20 @@ class Method:
 def along_lines(name: str, direction: Direction, search: Search) -> Method:
     """A method that walks along lines: any direction with any search."""
 
+    if not isinstance(search, Search):
+        raise TypeError(f"search is {search!r}; it must be one of {', '.join(SEARCHES)}, or a Search.")
+
     def begin(counted: Any, x: Any, f: Any, g: Any) -> LineWalk:
         return LineWalk(direction, search, counted.hessian, x, f, g)
 
     return Method(name, begin, direction.card)
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """A whole number of at least so much; anything else is refused."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number, at least {least}.")
+    return int(value)
 
 
 def bfgs(n: int, search: Search = wolfe.loose_wolfe, rescale: bool = True) -> Method:
@@ -46,13 +57,15 @@ def self_scaled_broyden(n: int, search: Search = wolfe.loose_wolfe) -> Method:
 
 def limited(n: int, search: Search = wolfe.loose_wolfe, memory: int | None = None, diagonal: bool = True) -> Method:
     """L-BFGS with the last `memory` pairs; by default min(100, 2 n), torch's 100 for all but small problems."""
-    pairs = min(100, 2 * n) if memory is None else memory
+    pairs = min(100, 2 * n) if memory is None else whole("memory", memory, 1)
     return replace(along_lines("lbfgs", lbfgs.limited(pairs, diagonal), search), history=pairs)
 
 
 def cg(n: int, search: Search = wolfe.sharp_wolfe, beta: Beta = hybrid, matrix: int = 11) -> Method:
     """Conjugate gradients; where n is at most `matrix`, BFGS in their place: they are the wrong method there."""
-    if n <= matrix:
+    if not callable(beta):
+        raise TypeError(f"beta is {beta!r}; it must be a function of g, y and d.")
+    if n <= whole("matrix", matrix, 0):
         return along_lines("cg", bfgs_file.bfgs, wolfe.loose_wolfe)
     return along_lines("cg", conjugate_gradient(beta), search)
 

@@ -17,7 +17,7 @@ import torch
 from thalweg.minimize.arrays import Array, Number, Rows, namespace
 from thalweg.minimize.direction.conjugate_gradient import Beta, hybrid
 from thalweg.minimize.loop import CONVERGED, STALLED, Limits, run
-from thalweg.minimize.methods import Method, bfgs, cg, limited, newton_cg, newton_exact, self_scaled_broyden
+from thalweg.minimize.methods import Method, bfgs, cg, limited, newton_cg, newton_exact, self_scaled_broyden, whole
 from thalweg.minimize.search import Search
 from thalweg.minimize.search.wolfe import loose_wolfe, sharp_wolfe
 
@@ -37,8 +37,7 @@ class FullBatch(torch.optim.Optimizer):
     backward = True  # the closure calls backward; Newton differentiates by itself
 
     def __init__(self, params: Any, max_iter: int, gtol: float, lr: float):
-        if isinstance(max_iter, bool) or not isinstance(max_iter, int) or max_iter < 1:
-            raise ValueError(f"max_iter is {max_iter!r}; it must be a whole number, at least 1.")
+        whole("max_iter", max_iter, 1)
         if not isinstance(gtol, int | float) or not gtol >= 0:
             raise ValueError(f"gtol is {gtol!r}; it must be a number, at least 0.")
         if isinstance(lr, bool) or not isinstance(lr, int | float) or not 0 < lr < math.inf:
@@ -106,8 +105,10 @@ class FullBatch(torch.optim.Optimizer):
         Warns:
             UserWarning: the loss at one and the same point has changed: mini-batches, dropout.
         """
-        if closure is None:
-            raise TypeError(f"{type(self).__name__}.step needs a closure that returns the loss.")
+        if not callable(closure):
+            raise TypeError(
+                f"closure is {closure!r}; {type(self).__name__}.step needs a function that returns the loss."
+            )
         group, parameters = self.param_groups[0], self._parameters()
         problem = _ClosureProblem(self, closure)
         x = self._vector(parameters).copy() if parameters[0].device.type == "cpu" else self._vector(parameters)
@@ -185,9 +186,13 @@ class _ClosureProblem:
                 self._charge(1)
             elif ended is not None:
                 return ended.f, ended.g
+        if self.optimizer.backward:
+            self.optimizer.zero_grad()
         loss = self._loss(x)
         value = loss.detach().double().reshape(())
         if self.optimizer.backward:
+            if all(p.grad is None for p in self.optimizer._parameters()):
+                raise ValueError(f"closure set no gradient; for {type(self.optimizer).__name__} it must call backward.")
             gradient = self.optimizer._gradients()
         else:
             gradient = self.optimizer._vector(self._differentiated(loss, False))
@@ -293,9 +298,7 @@ class LBFGS(FullBatch):
         history_size: int = 100,
         search: Search = loose_wolfe,
     ):
-        if isinstance(history_size, bool) or not isinstance(history_size, int) or history_size < 1:
-            raise ValueError(f"history_size is {history_size!r}; it must be a whole number, at least 1.")
-        self.history_size, self.search = history_size, search
+        self.history_size, self.search = whole("history_size", history_size, 1), search
         super().__init__(params, max_iter, gtol, lr)
 
     def method(self, n: int) -> Method:

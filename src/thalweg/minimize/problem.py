@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,10 @@ class Form:
         leaves, self.tree = pytree.tree_flatten(x0)
         self.numpy = not any(isinstance(leaf, torch.Tensor) for leaf in leaves)
         if self.numpy:
-            array = np.asarray(x0)
+            try:
+                array = np.asarray(x0)
+            except ValueError:
+                raise TypeError("x0 holds lists of different lengths; it must be an array, or tensors.") from None
             if array.dtype.kind not in "biuf":
                 raise TypeError(f"x0 has dtype {array.dtype}; it must hold real numbers or tensors of them.")
             array = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
@@ -78,11 +82,13 @@ class Form:
 
     def flat(self, value: Any, what: str, shape: tuple[int, ...]) -> torch.Tensor:
         """A gradient in the form of x0 as a tensor of this shape, (n,) or (k, n)."""
-        leaves = [torch.as_tensor(leaf) for leaf in pytree.tree_leaves(value)]
-        if sum(leaf.numel() for leaf in leaves) != math.prod(shape):
-            shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves)
-            raise ValueError(f"{what} has the shape {shapes}; it must have that of x0, {sum(self.sizes)} numbers.")
-        return torch.cat([leaf.detach().reshape((*shape[:-1], -1)) for leaf in leaves], -1).to(self.start)
+        leaves = pytree.tree_leaves(value)
+        shapes = [tuple(np.shape(leaf)) for leaf in leaves]
+        if sum(map(math.prod, shapes)) != math.prod(shape):
+            said = ", ".join(map(str, shapes))
+            raise ValueError(f"{what} has the shape {said}; it must have that of x0, {sum(self.sizes)} numbers.")
+        parts = [torch.as_tensor(leaf).detach().reshape((*shape[:-1], -1)) for leaf in leaves]
+        return torch.cat(parts, -1).to(self.start)
 
 
 class Problem:
@@ -168,19 +174,17 @@ class Problem:
     def _batch_given(self, x: Array, members: np.ndarray) -> tuple[Array, Array]:
         """The user's own gradients, of all at once."""
         values, grads = self._given(self._argument(x), self._arguments(members))
-        if np.shape(values) != (len(x),):
-            raise ValueError(f"fun returned the shape {np.shape(values)}; vectorized, it must return {(len(x),)}.")
-        values = torch.as_tensor(values).detach()
+        values = torch.as_tensor(_as_many(values, x)).detach()
         return self._array(values), self._gradient(grads, x)
 
-    def _gradient(self, grad: Any, x: Array) -> Array:
+    def _gradient(self, grad: Any, x: Array, what: str = "the gradient") -> Array:
         """A gradient, or gradients, of the shape of x."""
         if self.form.numpy:
             array = np.array(grad, dtype=x.dtype)  # a copy: the user may reuse his own
             if array.size != x.size:
-                raise ValueError(f"the gradient has the shape {array.shape}; it must have that of x0.")
+                raise ValueError(f"{what} has the shape {array.shape}; it must have that of x0.")
             return array if array.shape == x.shape else array.reshape(x.shape)
-        return self._array(self.form.flat(grad, "the gradient", x.shape).clone())
+        return self._array(self.form.flat(grad, what, x.shape).clone())
 
     def _number(self, value: Any) -> Number:
         """The value of one problem, where the loop wants it."""
@@ -192,7 +196,16 @@ class Problem:
 
     def _value(self, x: torch.Tensor) -> torch.Tensor:
         """fun at one point (n,), as a tensor with its graph."""
-        value = self.fun(self.form.tensors(x), *self.args)
+        return self._pure(x, *self.args)
+
+    def _pure(self, x: torch.Tensor, *args: Any) -> torch.Tensor:
+        """The same with other arguments, for `torch.func`."""
+        try:
+            value = self.fun(self.form.tensors(x), *args)
+        except RuntimeError as error:
+            if "Can't call numpy()" not in str(error):
+                raise
+            raise TypeError("fun uses numpy on x and jac is None; a numpy function must bring its gradient.") from error
         if not isinstance(value, torch.Tensor):
             raise TypeError(
                 f"fun returned {type(value).__name__}; it must return a tensor made by torch from x, or bring its "
@@ -200,6 +213,8 @@ class Problem:
             )
         if value.numel() != 1:
             raise ValueError(f"fun returned the shape {tuple(value.shape)}; it must return one number.")
+        if value.is_complex():
+            raise TypeError(f"fun returned {value.dtype}; it must return a real number.")
         return value.reshape(())
 
     def _one_autograd(self, x: Array, members: Rows) -> tuple[Number, Array]:
@@ -216,16 +231,11 @@ class Problem:
         if self.vectorized:
             leaf = points.detach().requires_grad_()
             with torch.enable_grad():
-                values = self.fun(self.form.tensors(leaf), *args)
+                values = _as_many(self.fun(self.form.tensors(leaf), *args), x)
                 (grads,) = torch.autograd.grad(values.sum(), leaf)
         else:
             grads, values = torch.func.vmap(torch.func.grad_and_value(self._pure))(points, *args)
-        if values.shape != (len(x),):
-            raise ValueError(f"fun returned the shape {tuple(values.shape[1:])} for one problem; it must be a number.")
         return self._array(values), self._array(grads)
-
-    def _pure(self, x: torch.Tensor, *args: Any) -> torch.Tensor:
-        return self.fun(self.form.tensors(x), *args)
 
     # ---- second derivatives
 
@@ -262,7 +272,10 @@ class Problem:
 
     def _matrices(self, H: Any, x: Array) -> Array:
         """What hess returned, as (..., n, n)."""
-        return self._array(torch.as_tensor(H).detach().reshape((*x.shape, x.shape[-1])).to(self.form.start))
+        shape = (*x.shape, x.shape[-1])
+        if math.prod(np.shape(H)) != math.prod(shape):
+            raise ValueError(f"hess returned the shape {tuple(np.shape(H))}; it must be {shape}.")
+        return self._array(torch.as_tensor(H).detach().reshape(shape).to(self.form.start))
 
     def product(self, x: Array, v: Array, members: Rows) -> Array:
         """(..., n): the Hessians at x times the vectors v."""
@@ -293,7 +306,8 @@ class Problem:
     def _one_product(self, x: Array, v: Array, args: tuple) -> tuple[Array]:
         if self.hessp is None:
             return (self._one_hessian(x, args)[0] @ v,)
-        return (self._gradient(self.hessp(self._argument(x), self._argument(v), *args), x),)
+        product = self.hessp(self._argument(x), self._argument(v), *args)
+        return (self._gradient(product, x, "hessp's product"),)
 
     def _row(self, x: torch.Tensor, *args: Any) -> torch.Tensor:
         """One problem of a vectorized function."""
@@ -309,7 +323,16 @@ def _number(value: Any) -> float:
     """One number of a 0-d array, a tensor or an array of one entry."""
     if isinstance(value, float):
         return value
+    if not isinstance(value, torch.Tensor | np.ndarray | Real):
+        raise TypeError(f"fun returned {type(value).__name__}; it must return one number.")
     size = value.numel() if isinstance(value, torch.Tensor) else np.size(value)
     if size != 1:
         raise ValueError(f"fun returned the shape {np.shape(value)}; it must return one number.")
     return float(value if np.ndim(value) == 0 else value.reshape(()))
+
+
+def _as_many(values: Any, x: Array) -> Any:
+    """What a vectorized fun returned for the points x, if it is as many numbers."""
+    if tuple(np.shape(values)) != (len(x),):
+        raise ValueError(f"fun returned the shape {tuple(np.shape(values))}; vectorized, it must return {(len(x),)}.")
+    return values

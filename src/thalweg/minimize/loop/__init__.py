@@ -155,7 +155,9 @@ def run(
     f, norm = host(f, largest(g))
     fine = np.isfinite(f) & np.isfinite(norm)
     none = np.zeros(f.shape, dtype=int)
-    status = where(fine & (norm <= limits.gtol), none + CONVERGED, none - 1)
+    status = none - 1
+    for reason, met in ((MAXFUN, limits.maxfun <= 1), (MAXITER, limits.maxiter < 1), (CONVERGED, norm <= limits.gtol)):
+        status = where(fine & met, none + reason, status)
     whole = Progress(x, f, g, norm, none, none + 1, none.copy(), none.copy(), status, f, norm, none, members)
     going = fine & (status < 0)
     if not some(going):
