@@ -17,6 +17,8 @@ from torch.utils import _pytree as pytree
 
 from thalweg.minimize.arrays import Array, Number, Rows, namespace
 
+SINGLE: Any = (torch.Tensor, np.ndarray, Real)  # what may hold one number
+
 
 def on_numpy(device: torch.device) -> bool:
     """Whether the loop runs on numpy arrays for tensors of this device: small operations cost half as much there."""
@@ -323,7 +325,7 @@ def _number(value: Any) -> float:
     """One number of a 0-d array, a tensor or an array of one entry."""
     if isinstance(value, float):
         return value
-    if not isinstance(value, torch.Tensor | np.ndarray | Real):
+    if not isinstance(value, SINGLE):
         raise TypeError(f"fun returned {type(value).__name__}; it must return one number.")
     size = value.numel() if isinstance(value, torch.Tensor) else np.size(value)
     if size != 1:
