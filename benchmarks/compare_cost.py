@@ -1,8 +1,10 @@
 """What a whole comparison costs: `compare` beside its own sequential form, and beside Optuna as written by hand.
 
-    python benchmarks/compare_cost.py digits ours        one side of one workload; kept in benchmarks/costs/figures.json
+    python benchmarks/compare_cost.py digits ours        one side of one workload, once more; kept in costs/figures.json
     python benchmarks/compare_cost.py digits regret      20 fresh seeds of what the sides would have recommended
     python benchmarks/compare_cost.py                    all that is not there yet, then the table and the drawing
+
+Sides run in turn, three rounds of them: they differ in seconds only, and of each the one with the median counts.
 
 All sides get the same candidates, ranges, schedule (warm-up and cosine), horizon and validation halves, and one thread
 in one process, whose CPU time is counted from its start, imports included:
@@ -54,6 +56,7 @@ from thalweg.signature import signature_of
 FIGURES = Path(__file__).with_name("costs") / "figures.json"
 FRESH = range(5000, 5020)
 SIDES = ("ours", "sequential", "optuna")
+ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -265,7 +268,7 @@ def fresh_values(name: str, setting: Setting) -> list[float | None]:
 def wanted(sides: Mapping[str, Any]) -> list[Setting]:
     """The settings whose regret the table and the curves need: at every mark, and some of the way there."""
     found = []
-    for side in sides.values():
+    for side in (rounds[0] for rounds in sides.values()):
         found += [mark["setting"] for mark in side["marks"].values()]
         found += [entry["setting"] for entry in side["recommended"]]
     return list({json.dumps(setting): setting for setting in found}.values())
@@ -288,7 +291,7 @@ def keep(name: str, key: str, value: Any) -> None:
     task = setup.make()
     of["setup"] = f"{task.steps} steps, {', '.join(setup.optimizers)}, {setup.preset}"
     of["mode"] = task.mode
-    of[key] = value
+    of[key] = [*of.get(key, []), value] if key in SIDES else value
     FIGURES.parent.mkdir(exist_ok=True)
     FIGURES.write_text(json.dumps(found, indent=1) + "\n")
 
@@ -318,9 +321,11 @@ def main() -> None:
     if options.what:
         return perform(options.workload, options.what)
     for name in [options.workload] if options.workload else WORKLOADS:
-        for what in (*SIDES, "regret"):
-            if what == "regret" or what not in kept().get("workloads", {}).get(name, {}):
-                subprocess.run([sys.executable, __file__, name, what], check=True)  # each side in a process of its own
+        for number in range(ROUNDS):
+            for side in SIDES:  # each in a process of its own
+                if len(kept().get("workloads", {}).get(name, {}).get(side, [])) <= number:
+                    subprocess.run([sys.executable, __file__, name, side], check=True)
+        subprocess.run([sys.executable, __file__, name, "regret"], check=True)
     report(kept(), FIGURES.parent)
     return None
 

@@ -43,6 +43,11 @@ class Regrets:
         return statistics.mean(differences), *statistics.t_interval(differences, 0.05)
 
 
+def median_round(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """The one with the median CPU time."""
+    return sorted(rounds, key=lambda one: one["marks"]["end"]["cpu"])[(len(rounds) - 1) // 2]
+
+
 def marked(of: Mapping[str, Any], side: str, mark: str) -> dict[str, Any] | None:
     """What a side had spent at a mark, and what it would have recommended."""
     if side not in of:
@@ -70,13 +75,25 @@ def report(found: Mapping[str, Any], folder: Path) -> None:
         "",
         found.get("note", ""),
     ]
-    whole = {name: of for name, of in found["workloads"].items() if "fresh" in of and "ours" in of}
+    whole = {
+        name: {key: median_round(value) if isinstance(value, list) else value for key, value in of.items()}
+        for name, of in found["workloads"].items()
+        if "fresh" in of and "ours" in of
+    }
     for name, of in whole.items():
         regrets = Regrets(of["fresh"], of["mode"])
         ours = of["ours"]["marks"]["end"]
+        rounds = found["workloads"][name]
+        every = "; ".join(
+            f"{side} {', '.join(str(round(one['marks']['end']['cpu'])) for one in rounds[side])}"
+            for side in ("ours", "sequential", "optuna")
+            if side in rounds
+        )
         lines += [
             "",
             f"## {name}: {of['setup']}",
+            "",
+            f"CPU seconds of all rounds: {every}.",
             "",
             f"Stacking: {of['ours']['together']}. Verdict: {of['ours']['verdict']}",
             "",
