@@ -169,7 +169,7 @@ def test_a_task_that_hangs_while_it_is_measured_hangs_nothing_else(monkeypatch):
         return toy_task.rows(16, 1000 * seed + step)
 
     task = dataclasses.replace(toy_task.task, train=batch)
-    result = compare(task, "sgd,momentum", points=2, steps=4, jobs=2, timeout=4.0)
+    result = compare(task, "sgd,momentum", points=2, steps=4, jobs=2, timeout=8.0)
     assert not any(run["error"] for run in result.runs)
     assert result.data["together"]["why"] == "its steps could not be timed"
     assert [known["milliseconds_per_step"] for known in result.data["optimizers"].values()] == [None, None]

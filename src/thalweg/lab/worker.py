@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import importlib
 import io
 import os
 import signal
@@ -62,6 +63,7 @@ def begin(payload: bytes, log: str, memory: int | None) -> None:
 def ready() -> int:
     """Load what runs need, which takes seconds that no run shall answer for; the number of this process."""
     with contextlib.suppress(Exception):  # the first run will meet it, and tell
+        importlib.import_module("torch._dynamo")  # the first optimizer would, for over a second
         _load()
     return os.getpid()
 
