@@ -67,6 +67,16 @@ def test_what_draws_or_keeps_count_is_asked_every_time(build):
     assert advanced(of)[1] == 12
 
 
+def test_what_draws_is_known_also_when_one_has_left():
+    of = task(lambda: nn.Sequential(nn.Linear(6, 5), nn.Dropout(0.5), nn.Linear(5, 1)))
+    hypers = [{"lr": 1e-3}, {"lr": 1e300}, {"lr": 1e-2}]
+    plain, every = advanced(of, capture=False, hypers=hypers)
+    asked_for, asked = advanced(of, hypers=hypers)
+    assert asked == every
+    for a, b in zip(plain, asked_for, strict=True):
+        assert torch.equal(a.nan_to_num(), b.nan_to_num())
+
+
 @pytest.mark.parametrize("change", [2, 4])
 def test_a_loss_that_changes_by_itself_is_found(change, monkeypatch):
     monkeypatch.setattr(captured, "AGAIN", 4)

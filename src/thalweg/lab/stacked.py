@@ -105,12 +105,12 @@ class Stack:
             if self.step == 0:
                 training.first_own = training.own
         plain = self._plain_pass()
-        self.products = True
+        self.batching = Batching(self.streams)
         self._gather(plain)
         try:
             self._compare(plain)
         except Refused:
-            self.products = False
+            self.batching.products = False
             self._stack()
             self._compare(plain)
         self._join()
@@ -190,8 +190,7 @@ class Stack:
         order = {numbers[id(first[name])]: name for name in self.names if name in first and id(first[name]) in numbers}
         self.order = [order[i] for i in self.active]
         self.parameters = [self.stacked[name] for name in self.order]
-        batching = Batching(self.streams, self.products)
-        self.vectorised = Vectorised(self.task.loss, self.template, self.stacked, batching)
+        self.vectorised = Vectorised(self.task.loss, self.template, self.names, self.batching)
         self.way: Callable[[Sequence[Tensor], Any], Answer] = self._pass
 
     def _compare(self, plain: list[tuple[float, list[Tensor | None], dict[str, Tensor]]]) -> None:
@@ -249,13 +248,13 @@ class Stack:
 
     def _pass(self, parameters: Sequence[Tensor], merged: Any) -> Answer:
         tensors = {**self.stacked, **dict(zip(self.order, parameters, strict=True))}
-        losses = self.vectorised(merged, self.shared, list(tensors.values()))
+        losses = self.vectorised(merged, self.shared, [tensors[name] for name in self.names])
         # Members do not meet, so the gradient of the sum is every member's own.
         return losses, list(torch.autograd.grad(losses.sum(), parameters))
 
     def capture(self, steps: int) -> None:
         """Let the operations be recorded, if they are the same at every step and there are enough steps to go."""
-        if steps >= STEPS and not self.vectorised.batching.drew and len(self.order) == len(self.stacked):
+        if steps >= STEPS and not self.batching.drew and len(self.order) == len(self.stacked):
             self.way = Captured(self._pass)
 
     def update(self, gradients: Sequence[Tensor]) -> None:
@@ -305,7 +304,7 @@ class Stack:
             return
         self._part()
         self.trainings = [self.trainings[k] for k in rest]
-        self.streams = [self.streams[k] for k in rest]
+        self.streams = self.batching.streams = [self.streams[k] for k in rest]
         self._rejoin()
 
     def _rejoin(self) -> None:

@@ -5,7 +5,7 @@ The user's loss calls a module. It gets one whose parameters and buffers are, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,24 +27,23 @@ class Vectorised:
     Args:
         loss: the task's.
         template: a module like those of the members; its own numbers are not looked at.
-        stacked: parameters and buffers by their full names, each of shape (K, ...). Tied ones stand once, under
-            their first name. What is not here is the template's.
+        stacked: the full names of the parameters and buffers that members have for themselves. Tied ones stand once,
+            under their first name. What is not here is the template's.
         batching: how a few operations go their own way.
     """
 
-    def __init__(self, loss: Loss, template: nn.Module, stacked: Mapping[str, Tensor], batching: Batching):
+    def __init__(self, loss: Loss, template: nn.Module, stacked: Sequence[str], batching: Batching):
         self.loss, self.template, self.batching = loss, template.train(), batching
-        self.tensors = list(stacked.values())
         places = places_of(template)
         self.places = [places[name] for name in stacked]
 
-    def __call__(self, batch: Any, shared: bool, tensors: Sequence[Tensor] | None = None) -> Tensor:
+    def __call__(self, batch: Any, shared: bool, tensors: Sequence[Tensor]) -> Tensor:
         """The losses, of shape (K,).
 
         Args:
             batch: what all members get, or their batches merged (`merged`).
             shared: which of the two.
-            tensors: in place of `stacked`, in its order.
+            tensors: those of `stacked`, in its order, each of shape (K, ...).
 
         Raises:
             Exception: whatever vmap says of an operation that it cannot do for all members at once.
@@ -62,9 +61,7 @@ class Vectorised:
             return self.loss(self.template, pytree.tree_unflatten(mine, form))
 
         with self.batching:
-            return torch.func.vmap(member, randomness="error")(
-                self.tensors if tensors is None else list(tensors), moving
-            )
+            return torch.func.vmap(member, randomness="error")(list(tensors), moving)
 
 
 class Apart:
