@@ -94,7 +94,7 @@ class Stack:
     def __init__(self, task: Task, trainings: Sequence[Training], schedule: FindSchedule):
         self.task, self.trainings, self.schedule = task, list(trainings), schedule
         first = self.trainings[0]
-        self.step, self.start = first.step, first.step
+        self.step, self.start, self.until = first.step, first.step, first.step
         self.shared = len({training.seed for training in trainings}) == 1
         self.template = task.build(first.seed).train()
         self.streams = [torch.Generator() for _ in trainings]
@@ -265,6 +265,7 @@ class Stack:
 
     def advance(self, until: int, keep: Callable[[], None], interval: float) -> None:
         """Train to a step; then every member has what is its own, and may go on alone. See `train_together`."""
+        self.until = until
         self.capture(until - self.step)
         last = time.monotonic()
         while self.step < until and any(training.why is None for training in self.trainings):
@@ -282,13 +283,11 @@ class Stack:
                     training.stepped()
             if any(training.why is not None for training in going):
                 self._drop()
-                self.capture(until - self.step)
             elif time.monotonic() - last >= interval and len(going) > 1 and self.step < until:
                 # One that is left alone keeps the company of ended ones, which could not be begun again from here.
                 self._part()
                 keep()
                 self._rejoin()
-                self.capture(until - self.step)
                 last = time.monotonic()
         self._part()
 
@@ -310,6 +309,7 @@ class Stack:
     def _rejoin(self) -> None:
         self._stack()
         self._join()
+        self.capture(self.until - self.step)
 
     def _part(self) -> None:
         """Give every member its tensors, counters and place in the data."""
