@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+import thalweg as tw
 from engine_cases import WITH_CUTS, cells, clipped, odd_gradients_behave_as_in_eager, same, shapes_for, walk
 from thalweg import rules
 from thalweg.arguments import with_decay
@@ -133,6 +134,30 @@ def test_a_plan_walks_the_path(name):
     same(reference, made, 1e-6)
 
 
+def narrow_walk(dtype, store, monkeypatch, planned):
+    params = [torch.nn.Parameter(torch.linspace(-1, 2, n).to(dtype).reshape(s)) for n, s in ((12, (3, 4)), (5, (5,)))]
+    groups = [{"params": [params[0]]}, {"params": [params[1]], "lr": 0.03}]
+    optimizer = tw.LAMB(groups, lr=0.1, weight_decay=0.1, clip_norm=1.0, engine="cpu", store=store)
+    for t in range(5):
+        for i, p in enumerate(params):
+            p.grad = torch.cos(torch.arange(p.numel()) + t + i).reshape(p.shape).to(dtype)
+        optimizer.step()
+        if planned:
+            monkeypatch.setattr(optimizer, "_step_group", lambda *_: pytest.fail("took the general way"))
+        else:
+            optimizer._plans.clear()
+    return params + [x for p in params for x in optimizer.state[p].values()]
+
+
+@pytest.mark.parametrize("store", [tw.Store(), tw.Store(state=torch.bfloat16), tw.Store(kahan=True)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_what_is_handed_from_kernel_to_kernel_is_planned_too(dtype, store, monkeypatch):
+    """What is rounded as it is kept goes on as it was, in memory of the step's own: the general way, bit by bit."""
+    ours, general = (narrow_walk(dtype, store, monkeypatch, planned) for planned in (True, False))
+    for a, b in zip(ours, general, strict=True):
+        assert torch.equal(a, b)
+
+
 def other_gradient(change):
     def changed(group, state):
         p = group["params"][1]
@@ -219,8 +244,6 @@ LAYOUTS = {
 @pytest.mark.parametrize("parameters", LAYOUTS)
 @pytest.mark.parametrize("name", ["Adam", "RMSprop", "SGD"])
 def test_every_layout_walks_torchs_path_and_those_without_gaps_are_planned(name, parameters, gradients):
-    import thalweg as tw
-
     ends = []
     for module in (tw, torch.optim):
         values = torch.linspace(-1, 2, 120, dtype=torch.float64).reshape(2, 3, 4, 5)
@@ -237,8 +260,6 @@ def test_every_layout_walks_torchs_path_and_those_without_gaps_are_planned(name,
 
 
 def test_a_planned_step_follows_a_parameter_in_another_order():
-    import thalweg as tw
-
     ends = []
     for module in (tw, torch.optim):
         p = torch.nn.Parameter(torch.linspace(-1, 2, 120, dtype=torch.float64).reshape(2, 3, 4, 5))
@@ -255,8 +276,6 @@ def test_a_planned_step_follows_a_parameter_in_another_order():
 
 def test_a_gradient_whose_sign_is_still_to_come_is_resolved():
     """Autograd may give a conjugate's imaginary part: a view with a negative bit, contiguous if it is one number."""
-    import thalweg as tw
-
     p = torch.nn.Parameter(torch.zeros(1))
     optimizer = tw.SGD([p], lr=1.0, engine="cpu")
     for t in range(6):
@@ -284,8 +303,6 @@ def test_a_plan_reads_the_settings_anew():
 
 @pytest.mark.parametrize("start", [4, 6], ids=["overlapping", "side by side"])
 def test_parameters_that_are_views_of_one_storage_walk_torchs_path(start):
-    import thalweg as tw
-
     ends = []
     for cls, more in ((tw.Adam, {"engine": "cpu"}), (torch.optim.Adam, {"foreach": False})):
         whole = torch.linspace(-1, 1, 10, dtype=torch.float64)
@@ -316,8 +333,6 @@ def test_a_forked_process_steps_with_threads_of_its_own():
 
 
 def test_an_lr_that_autograd_follows_is_read_without_a_warning():
-    import thalweg as tw
-
     lr = torch.tensor(0.5, requires_grad=True)
     p = torch.nn.Parameter(torch.ones(2))
     optimizer = tw.SGD([p], lr=lr)
@@ -328,8 +343,6 @@ def test_an_lr_that_autograd_follows_is_read_without_a_warning():
 
 
 def test_autograd_notices_that_a_step_has_changed_a_parameter():
-    import thalweg as tw
-
     p = torch.nn.Parameter(torch.ones(2))
     optimizer = tw.Adam([p])
     for _ in range(3):

@@ -36,6 +36,7 @@ class Program:
         self.graph = graph
         types = dict(memory)
         real = "double" if types["p"] == "float64" else "float"
+        self.wide = np.float64 if real == "double" else np.float32
         self.source, self.kernels = print_kernels(graph, types, real, members)
         self.own = graph.host_slots
         numbers = [n for n in graph.nodes if n.stage == "number"]
@@ -64,15 +65,11 @@ class Program:
         mine = [name for name in graph.slots if graph.inputs[name].stage == "number"]  # fed by a cut
         known |= {graph.inputs[name]: np.array([float(cell.slots[name]) for cell in cells]) for name in mine}
         ends = list(accumulate(cell.p.numel() for cell in cells))
-        spare: dict[tuple[int, str], torch.Tensor] = {}
-        tables = [
-            [_pointer(place, cell, spare, k) for k, cell in enumerate(cells) for place in kernel.columns]
-            for kernel in self.kernels
-        ]
+        named = [{"p": cell.p, "g": cell.g, **cell.slots} for cell in cells]
         yield from self.passes(
             known,
             (ctypes.c_int64 * len(ends))(*ends),
-            [(ctypes.c_void_p * max(1, len(table)))(*table) for table in tables],
+            [table_of(kernel, named) for kernel in self.kernels],
             [[facts(kernel, cell) for cell in cells] for kernel in self.kernels],
             [step_keys(kernel, cells[0], cells[0].t) for kernel in self.kernels],
         )
@@ -92,8 +89,10 @@ class Program:
             known: the step's scalars, and what the tensors' numbers are made of; sums and numbers are added.
             ends: where each tensor ends.
             tables, facts, keys: for each kernel its pointers, what follows its tensors' numbers and its scalars.
+                The pointers to temporaries are filled in.
         """
         tensors = len(ends)
+        spare = self._temporaries(ends, tables)  # there until the last kernel has run
         for i, kernel in enumerate(self.kernels):
             numbers = np.zeros((tensors, max(1, kernel.width)))
             numbers[:, len(kernel.numbers) : kernel.width] = facts[i]
@@ -109,6 +108,17 @@ class Program:
                 for j, cut in enumerate(kernel.sums):
                     whole = cut.op == "total"
                     known[cut] = np.float64((yield float(sums[:, j].sum()))) if whole else np.sqrt(sums[:, j])
+        del spare
+
+    def _temporaries(self, ends: Any, tables: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Memory for what lives between two kernels only, one tensor after the other; the tables point there."""
+        names = {name for kernel in self.kernels for name in kernel.temporaries}
+        spare = {name: np.empty(ends[-1], self.wide) for name in names}
+        for kernel, table in zip(self.kernels, tables, strict=True):
+            for name in kernel.temporaries:
+                memory = spare[name]
+                column(kernel, table, name)[:] = memory.ctypes.data + memory.itemsize * np.array([0, *ends[:-1]])
+        return spare
 
 
 def value(node: Node, known: dict[Node, Any]) -> Any:
@@ -130,15 +140,16 @@ def facts(kernel: Layout, cell: Cell) -> list[int]:
     return rows + ([tensor_key(cell.tensor)] if kernel.draws else [])
 
 
-def _pointer(place: str, cell: Cell, spare: dict[tuple[int, str], torch.Tensor], k: int) -> int:
-    if place in ("p", "g"):
-        return (cell.p if place == "p" else cell.g).data_ptr()
-    if place in cell.slots:
-        return cell.slots[place].data_ptr()
-    if (k, place) not in spare:  # a temporary between two kernels
-        wide = torch.float64 if cell.p.dtype is torch.float64 else torch.float32
-        spare[k, place] = torch.empty(cell.p.numel(), dtype=wide)
-    return spare[k, place].data_ptr()
+def table_of(kernel: Layout, named: Sequence[Mapping[str, torch.Tensor]]) -> Any:
+    """A kernel's pointers, tensor by tensor; those to temporaries are still to come."""
+    rows = [[each[place].data_ptr() if place in each else None for place in kernel.columns] for each in named]
+    pointers = [pointer for row in rows for pointer in row]
+    return (ctypes.c_void_p * max(1, len(pointers)))(*pointers)
+
+
+def column(kernel: Layout, table: Any, place: str) -> np.ndarray:
+    """The addresses of one column of a kernel's table, to be written."""
+    return np.frombuffer(table, dtype=np.uint64)[kernel.columns.index(place) :: len(kernel.columns)]
 
 
 @functools.cache

@@ -42,9 +42,9 @@ class Layout:
     means: tuple[Node, ...]
 
     @property
-    def temporaries(self) -> bool:
-        """Whether it reads or writes memory that lives between two kernels only."""
-        return any(where.startswith("temporary") for where in self.columns)
+    def temporaries(self) -> list[str]:
+        """The columns of memory that lives between two kernels only."""
+        return [where for where in self.columns if where.startswith("temporary")]
 
     @property
     def width(self) -> int:

@@ -15,14 +15,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from thalweg.engine import build, cpu
 from thalweg.engine.cell import Cell, plain
 from thalweg.engine.graph import Graph
 from thalweg.engine.host import host_inputs
-from thalweg.engine.layout import Layout, kernels_of, lay_out
 from thalweg.engine.model_wide import Run, alone
 
 _POINTER, _INTEGER = ctypes.c_void_p, ctypes.c_int64
@@ -64,7 +62,7 @@ class Plan:
     """One t, one set of tensors.
 
     Args:
-        graph: of a rule whose kernels need no memory of their own.
+        graph: of a rule that the kernels can run.
         cells: as the engine takes them, for which `fits` holds.
         group: the parameter group; its ``params`` are the cells' parameters, in order.
         state: of the optimizer, where each parameter's slots and step number are looked up, step after step.
@@ -123,10 +121,7 @@ class Plan:
 
         self.ends = self._array(_INTEGER, ends=list(accumulate(p.numel() for p in params)))
         named = [{"p": cell.p, "g": cell.g, **cell.slots} for cell in cells]
-        tables = [
-            self._array(_POINTER, table=[each[name].data_ptr() for each in named for name in one.columns])
-            for one in program.kernels
-        ]
+        tables = [cpu.table_of(one, named) for one in program.kernels]
         self.table = tables[first]
         facts = [[cpu.facts(one, cell) for cell in cells] for one in program.kernels]
         self.numbers = self._array(ctypes.c_double, per_tensor=[number for each in facts[first] for number in each])
@@ -149,7 +144,7 @@ class Plan:
         if "g" in kernels[first].columns:
             for kernel, table in zip(kernels, tables, strict=True):
                 if table is not self.table and "g" in kernel.columns:
-                    _column(table, kernel)[:] = _column(self.table, kernels[first])
+                    cpu.column(kernel, table, "g")[:] = cpu.column(kernels[first], self.table, "g")
         known = dict(zip(self.program.wanted, self.scalars, strict=False))
         keys = [keys(int(self.inputs[0])) for keys in keys_of]
         run = self.program.passes(known, self.ends, tables, facts, keys)
@@ -203,21 +198,12 @@ class Plan:
         """Whether a plan can be made of these, and of the step counts that the tensors keep."""
         if not cells or _library() is None or not cpu.has_kernels(graph):
             return False
-        # Temporaries, and numbers that a cut feeds, are made and written by the general way.
-        memory = dict(cpu.memory_of(graph, cells[0]))
-        if any(lay_out(graph, each, "", memory).temporaries for each in kernels_of(graph, memory)):
-            return False
         if any(graph.inputs[name].stage == "number" for name in graph.slots):
-            return False
+            return False  # numbers that a cut feeds are written by the general way
         kinds = {(cell.t, cpu.memory_of(graph, cell)) for cell in cells}
         numbers = [[cell.slots[n] for cell in cells] for n in graph.host_slots]
         known = all(_alike(each) for each in (*numbers, counts))
         return len(kinds) == 1 and known and all(cpu.can_run(graph, cell) for cell in cells)
-
-
-def _column(table: Any, kernel: Layout) -> np.ndarray:
-    """The addresses of the gradients in a kernel's table."""
-    return np.frombuffer(table, dtype=np.uint64)[kernel.columns.index("g") :: len(kernel.columns)]
 
 
 def _alike(numbers: Sequence[Any]) -> bool:
