@@ -168,6 +168,51 @@ def test_a_state_that_does_not_fit_is_an_error(name):
         cls([{"params": [one]}, {"params": [two]}]).load_state_dict(saved)
 
 
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_state_for_a_parameter_of_another_shape_is_refused_at_the_step(name):
+    """As in torch, where the operations themselves refuse it; kernels would read what lies behind."""
+    p, q = torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)
+    p.grad, q.grad = torch.ones(2), torch.ones(3)
+    settings = {"momentum": 0.9} if name == "SGD" else {}
+    source, target = (getattr(tw, name)([x], **settings) for x in (p, q))
+    source.step()
+    target.load_state_dict(source.state_dict())
+    with pytest.raises(ValueError, match=r"of shape \(2,\); it must be as its parameter is: real, of shape \(3,\)"):
+        target.step()
+    assert torch.equal(q, torch.ones(3))
+
+
+def test_a_real_state_for_a_complex_parameter_is_refused():
+    p, q = torch.ones(2, requires_grad=True), torch.ones(2, dtype=torch.complex64, requires_grad=True)
+    p.grad, q.grad = torch.ones_like(p), torch.ones_like(q)
+    source, target = tw.Adam([p]), tw.Adam([q])
+    source.step()
+    target.load_state_dict(source.state_dict())
+    with pytest.raises(ValueError, match=r"exp_avg is real, .* it must be as its parameter is: complex"):
+        target.step()
+
+
+def test_what_older_torchs_wrote_is_understood():
+    """A velocity that is None, and a step that is a plain number."""
+    for name, settings, older in (
+        ("SGD", {"momentum": 0.9, "dampening": 0.5}, lambda state: {"momentum_buffer": None}),
+        ("Adam", {}, lambda state: {**state, "step": 7}),
+    ):
+        ends = []
+        for module in (tw, torch.optim):
+            p = torch.ones(3, dtype=torch.float64, requires_grad=True)
+            p.grad = torch.linspace(-1, 1, 3, dtype=torch.float64)
+            optimizer = getattr(module, name)([p], lr=0.1, **settings)
+            optimizer.step()
+            saved = optimizer.state_dict()
+            saved["state"][0] = older(saved["state"][0])
+            optimizer.load_state_dict(saved)
+            for _ in range(3):
+                optimizer.step()
+            ends.append(p)
+        torch.testing.assert_close(*ends, rtol=1e-12, atol=0)
+
+
 def test_the_users_hooks_around_saving_and_loading_still_work():
     p = torch.ones(2, requires_grad=True)
     source, target = tw.AdamW([p]), tw.AdamW([p])

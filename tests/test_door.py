@@ -214,6 +214,34 @@ def test_shapes_and_layouts(name):
         torch.testing.assert_close(p, q, rtol=1e-6 if name == "NAdam" else 1e-12, atol=0)
 
 
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("name", HOUSE)
+def test_a_gradient_of_another_shape_is_refused(name):
+    """torch lets nobody set one, but it may be there before the parameter's data is exchanged."""
+    p = torch.nn.Parameter(torch.ones(2))
+    p.grad = torch.ones(2)
+    p.data = torch.ones(3)
+    optimizer = getattr(tw, name)([p])
+    with pytest.raises(ValueError, match=r"a gradient is real, of shape \(2,\); .* real, of shape \(3,\)"):
+        optimizer.step()
+    assert torch.equal(p, torch.ones(3))
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("first", [True, False], ids=["at once", "after a step"])
+def test_a_gradient_of_zeros_without_memory_is_zeros(first):
+    """Autograd has such zeros; there is nothing at their address."""
+    ends = []
+    for zeros in (torch._efficientzerotensor, torch.zeros):
+        p = torch.nn.Parameter(torch.ones(3))
+        optimizer = tw.Adam([p], lr=0.1)
+        for t in range(3):
+            p.grad = torch.ones(3) if t == 0 and not first else zeros((3,))
+            optimizer.step()
+        ends.append(p)
+    torch.testing.assert_close(*ends, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("name", HOUSE)
 def test_a_broken_gradient_does_not_raise_and_does_not_spread(name, bad):

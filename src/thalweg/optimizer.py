@@ -24,7 +24,7 @@ from thalweg.arguments import (
 )
 from thalweg.card import Card, card_of
 from thalweg.engine import cpu, eager, foreach, triton
-from thalweg.engine.cell import Cell, start
+from thalweg.engine.cell import Cell, check_alike, start
 from thalweg.engine.choice import check_capturable, check_engine, chosen, in_place, on_device
 from thalweg.engine.device_plan import DevicePlan
 from thalweg.engine.model_wide import Run, alone, gathered
@@ -248,12 +248,13 @@ class Optimizer(torch.optim.Optimizer):
         """The parameter's state, with every slot that these settings keep."""
         state = self.state.get(p, {})
         if (self.arguments.namesake.step or self.store.stochastic) and "step" not in state:
-            double = torch.get_default_dtype() is torch.float64
-            walked = LATER - 1.0 if state else 0.0  # a state without a count, from torch's SGD
-            state["step"] = torch.tensor(walked, dtype=torch.float64 if double else torch.float32)
+            state["step"] = _count(LATER - 1 if state else 0)  # a state without a count is from torch's SGD
         for name, slot in kept.items():
-            if self._spelled(name) not in state:
-                state[self._spelled(name)] = start(slot, p, hyper, self.store)
+            key = self._spelled(name)
+            if key not in state:
+                state[key] = start(slot, p, hyper, self.store)
+            elif slot.shape == "p":
+                check_alike(key, state[key], self.store.shaped(p))
         for name, value in self.store.beside(p).items():
             state.setdefault(name, value)
         capturable = bool(group.get("capturable"))
@@ -272,6 +273,7 @@ class Optimizer(torch.optim.Optimizer):
         """What the engine gets: real, dense, and of a sparse gradient only the rows it touches."""
         g = p.grad
         assert g is not None
+        check_alike("a gradient", g, p)
         rows = None
         if g.layout is torch.sparse_coo:
             own = {name: hyper[name] for name in self.arguments.signature.defaults}
@@ -342,8 +344,14 @@ class Optimizer(torch.optim.Optimizer):
                     if isinstance(value, torch.Tensor):
                         device = p.device if value.ndim else value.device
                         self.state[p][key] = self._loaded(key, value.detach().to(device, copy=True))
+                    elif value is None:  # as torch's SGD once wrote that it had no velocity yet
+                        del self.state[p][key]
+                    elif key == "step":  # in torch a plain number, once
+                        self.state[p][key] = _count(value)
                 if p in self.state and not self.store.beside(p):
                     self.state[p].pop(COMPENSATION, None)
+                if not self.state.get(p, True):
+                    del self.state[p]
             for group in self.param_groups:
                 for name, value in self.defaults.items():
                     group.setdefault(name, value)
@@ -387,6 +395,11 @@ def _as_it_is(self: Optimizer, closure: Callable[[], Any] | None) -> Any:
 def _say_where_it_breaks() -> None:
     # Not before there is an optimizer: it loads the compiler, over a second, as torch's own first optimizer does.
     Optimizer._uncompiled = torch.compiler.disable(_as_it_is, reason="thalweg's step is opaque")
+
+
+def _count(steps: float) -> torch.Tensor:
+    double = torch.get_default_dtype() is torch.float64
+    return torch.tensor(float(steps), dtype=torch.float64 if double else torch.float32)
 
 
 _with_hooks = torch.optim.Optimizer.profile_hook_step(_advance)

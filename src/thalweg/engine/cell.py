@@ -35,6 +35,22 @@ class Cell(NamedTuple):
         return {"p": self.p, **self.slots}
 
 
+def in_memory(x: torch.Tensor) -> bool:
+    """Whether its elements lie at its address: those of a wrapper (DTensor, FakeTensor) do not, and freed ones."""
+    return not x.numel() or x.data_ptr() != 0
+
+
+def check_alike(name: str, x: torch.Tensor, p: torch.Tensor) -> None:
+    """Refuse a gradient or a slot that has not an element for each of the parameter's: kernels read without asking.
+
+    Raises:
+        ValueError: the shapes differ, or one of the two is complex.
+    """
+    if x.shape != p.shape or x.is_complex() != p.is_complex():
+        found, wanted = (f"{'complex' if y.is_complex() else 'real'}, of shape {tuple(y.shape)}" for y in (x, p))
+        raise ValueError(f"{name} is {found}; it must be as its parameter is: {wanted}.")
+
+
 def row_length(x: torch.Tensor) -> int:
     """The elements of a row, which is all dimensions but the first; 0 where there are no rows."""
     return x[0].numel() if x.ndim > 1 and x.numel() else 0

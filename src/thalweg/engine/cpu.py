@@ -15,7 +15,7 @@ import torch
 
 from thalweg import ops
 from thalweg.engine import build
-from thalweg.engine.cell import Cell, alike, copied, plain, row_length
+from thalweg.engine.cell import Cell, alike, copied, in_memory, plain, row_length
 from thalweg.engine.cpp import MEMORY, print_kernels
 from thalweg.engine.graph import Graph, Node, evaluate
 from thalweg.engine.host import host_function, host_source
@@ -203,7 +203,7 @@ def can_run(graph: Graph, cell: Cell) -> bool:
     """
     tensors = [cell.p, cell.g, *(s for s in cell.slots.values() if s.ndim or not cell.p.ndim)]
     known = all(x.device.type == "cpu" and _name(x.dtype) in MEMORY and x.layout is torch.strided for x in tensors)
-    if not known or not has_kernels(graph):
+    if not known or not has_kernels(graph) or not all(map(in_memory, tensors)):
         return False
     if all(x.is_contiguous() for x in tensors):
         return True

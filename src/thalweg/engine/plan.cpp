@@ -101,8 +101,15 @@ static bool is(PyObject* found, PyObject* wanted) {  // takes the reference over
     return found == wanted;
 }
 
+static bool is_empty(const Tensor& found) {
+    for (int32_t d = 0; d < found.dimensions; ++d)
+        if (!found.shape[d]) return true;
+    return false;
+}
+
 static bool look(const Plan& plan, PyObject* tensor, Tensor& found) {  // what does not lie in memory says no
     if (plan.torch->look(tensor, &found)) return PyErr_Clear(), false;
+    if (!found.data && !is_empty(found)) return false;  // torch's zeros without memory; or it was freed
     found.data = (char*)found.data + found.offset;
     return true;
 }

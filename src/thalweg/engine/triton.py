@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from thalweg import ops
-from thalweg.engine.cell import Cell, alike, copied, plain, row_length
+from thalweg.engine.cell import Cell, alike, copied, in_memory, plain, row_length
 from thalweg.engine.graph import Graph, Node, evaluate
 from thalweg.engine.host import host_function
 from thalweg.engine.model_wide import Run, alone, gathered
@@ -191,7 +191,11 @@ def can_run(graph: Graph, cell: Cell) -> bool:
         return False
     slots = [s for name, s in cell.slots.items() if name not in graph.host_slots]
     return all(
-        x.device == cell.p.device and x.is_contiguous() and _name(x.dtype) in MEMORY and x.layout is torch.strided
+        x.device == cell.p.device
+        and x.is_contiguous()
+        and _name(x.dtype) in MEMORY
+        and x.layout is torch.strided
+        and in_memory(x)
         for x in (cell.p, cell.g, *slots)
     )
 
