@@ -146,6 +146,15 @@ def test_gradients_that_come_and_go(name):
 
 
 @pytest.mark.parametrize("name", PAIRS)
+def test_parameters_that_are_frozen_and_thawed(name):
+    """No gradient for many steps on end: of one parameter from the third on, of the other from the start."""
+    missing = {(t, i) for t in range(30) for i in range(2) if t in (range(3, 20), range(10))[i]}
+    pair = (walk(name, module, lambda optimizer, params: None, missing) for module in (tw, torch.optim))
+    for p, q in zip(*pair, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", PAIRS)
 def test_gradients_of_another_layout(name):
     """Transposed, expanded, sliced, and a new tensor each time."""
     ends = []

@@ -125,3 +125,24 @@ def test_complex_sparse_and_reversed_gradients_go_through_the_kernels():
                 optimizer.step()
             walks.append([p])
         alike(*walks)
+
+
+@pytest.mark.parametrize("engine", ["cpu", "triton"])
+@pytest.mark.parametrize("name", ["Adam", "SGD", "LAMB"])
+def test_a_step_beside_frozen_parameters_is_planned(name, engine, monkeypatch):
+    """From the third step on; what is frozen is left alone, and walks on as soon as it has a gradient again."""
+    planned, general = (getattr(tw, name)(parameters(), lr=0.1, engine=kind) for kind in (engine, "eager"))
+    step, taken = type(planned)._step_group, []
+    monkeypatch.setattr(type(planned), "_step_group", lambda *given: taken.append(given[0]) or step(*given))
+    for t in range(7):
+        taken.clear()
+        for optimizer in (planned, general):
+            params = optimizer.param_groups[0]["params"]
+            for i, p in enumerate(params):
+                p.grad = None if i == 1 and t < 5 else torch.cos(p.detach() + t + i)
+            before = [p._version for p in params]
+            optimizer.step()
+            assert [p._version > v for p, v in zip(params, before, strict=True)] == [p.grad is not None for p in params]
+        if t < 6:
+            assert (planned in taken) == (t in (0, 1, 5))
+    alike(planned.param_groups[0]["params"], general.param_groups[0]["params"])

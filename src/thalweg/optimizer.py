@@ -28,7 +28,7 @@ from thalweg.engine.cell import Cell, check_alike, start
 from thalweg.engine.choice import check_capturable, check_engine, chosen, in_place, on_device
 from thalweg.engine.device_plan import DevicePlan
 from thalweg.engine.model_wide import Run, alone, gathered
-from thalweg.engine.plan import Plan
+from thalweg.engine.plan import Plan, moving
 from thalweg.engine.store import COMPENSATION, Store
 from thalweg.engine.trace import trace
 from thalweg.signature import Rule, SlotSpec, did_you_mean
@@ -90,6 +90,7 @@ class Optimizer(torch.optim.Optimizer):
         self.engine = chosen(engine)
         self.store = store or Store()
         self._plans: dict[int, Plan | DevicePlan] = {}
+        self._moved: dict[int, list[torch.Tensor]] = {}  # which of a group's parameters had a gradient, last time
         own = self.arguments.unwritten
         # What torch does not have is written down only where it was asked for: groups stay torch's.
         defaults = {k: v for k, v in settings.items() if not (k in own and v == own[k])}
@@ -185,7 +186,8 @@ class Optimizer(torch.optim.Optimizer):
         """A group's step in general, stopping where its rule needs a sum over the whole model."""
         self._plans.pop(index, None)
         rule, hyper = self.arguments.rule_of(group), self.arguments.read(group)
-        params = [p for p in group["params"] if p.grad is not None]
+        params = moving(group)
+        before, self._moved[index] = self._moved.get(index), params
         if not params:
             return
         graph = trace(rule, **hyper)
@@ -219,12 +221,14 @@ class Optimizer(torch.optim.Optimizer):
         for i, (new_p, new_slots) in results.items():
             self._put(params[i], group, taken[i][1], new_p, new_slots)
         kinds: dict[Any, Any] = {cpu: Plan, triton: DevicePlan}
-        if len(set(ways)) == 1 and ways[0] in kinds and len(fused) == len(group["params"]) and not results:
+        # Some without a gradient: a plan pays if they are the same as in the last step (frozen, not skipped at times).
+        lasting = len(params) == len(group["params"]) or (before and list(map(id, before)) == list(map(id, params)))
+        if len(set(ways)) == 1 and ways[0] in kinds and lasting and not results:
             self._plan(kinds[ways[0]], index, group, [cell for cell, _ in taken], hyper)
 
     def _plan(self, kind: Any, index: int, group: dict[str, Any], cells: list[Cell], hyper: dict[str, Any]) -> None:
         """Prepare the next step of a group whose parameters all went through the kernels."""
-        params, graph = group["params"], trace(self.arguments.rule_of(group), **hyper)
+        params, graph = moving(group), trace(self.arguments.rule_of(group), **hyper)
         if group.get("maximize") or any(p.is_complex() for p in params):
             return
         states = [self.state.get(p) for p in params]
@@ -378,7 +382,7 @@ class Optimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         _say_where_it_breaks()
-        self._plans = {}
+        self._plans, self._moved = {}, {}
 
 
 def _advance(self: Optimizer, closure: Callable[[], Any] | None = None) -> Any:

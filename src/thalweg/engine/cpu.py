@@ -190,6 +190,7 @@ def program(graph: Graph, memory: tuple[tuple[str, str], ...], members: bool = F
     return Program(graph, memory, members)
 
 
+@functools.lru_cache(maxsize=512)
 def has_kernels(graph: Graph) -> bool:
     """Whether all of the graph can be printed: matrix operations cannot."""
     return graph.in_order and not any(n.op in (*ops.MATRIX, "item") for n in graph.nodes)
@@ -233,6 +234,7 @@ def like(p: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(p, dtype=g.dtype).copy_(g)
 
 
+@functools.cache
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from thalweg.engine import triton
-from thalweg.engine.cell import Cell
+from thalweg.engine.cell import Cell, in_memory
 from thalweg.engine.graph import Graph
 from thalweg.engine.model_wide import Run, alone
-from thalweg.engine.plan import Settings
+from thalweg.engine.plan import Settings, moving
 from thalweg.signature import is_on
 
 
@@ -28,7 +28,8 @@ class DevicePlan:
     ):  # fmt: skip
         self.program = triton.program(graph, triton.memory_of(graph, cells[0]))
         self.cells, self.settings, self.t, self.known = list(cells), settings, t, len(state)
-        self.params = list(group["params"])
+        self.params, self.shapes = moving(group), [cell.p.shape for cell in cells]
+        self.listed = list(group["params"])
         self.owners = [state.get(p, {}) for p in self.params]
         self.keys = [(name, key) for name, key in keys.items() if name != "t"]
         self.counts = [owner[keys["t"]] for owner in self.owners] if "t" in keys else []
@@ -53,10 +54,15 @@ class DevicePlan:
 
     def step(self, group: dict[str, Any], params: list[torch.Tensor], state: Mapping[Any, Any]) -> bool:
         """Take the step and return True; or return False, and nothing has changed."""
-        if len(params) != len(self.params) or len(state) != self.known or self._switches(group) != self.now:
+        if len(params) != len(self.listed) or len(state) != self.known or self._switches(group) != self.now:
             return False
-        for p, known, owner, cell in zip(params, self.params, self.owners, self.cells, strict=True):
-            if p is not known or state.get(p, owner) is not owner or not self._fits(p, cell):
+        if any(p is not known for p, known in zip(params, self.listed, strict=True)):
+            return False
+        params = moving(group)
+        if len(params) != len(self.params):
+            return False
+        for p, known, owner, cell, shape in zip(params, self.params, self.owners, self.cells, self.shapes, strict=True):
+            if p is not known or state.get(p, owner) is not owner or not self._fits(p, cell, shape):
                 return False
             if any(owner.get(key) is not cell.slots[name] for name, key in self.keys):
                 return False
@@ -89,16 +95,18 @@ class DevicePlan:
         return True
 
     @staticmethod
-    def _fits(p: torch.Tensor, cell: Cell) -> bool:
+    def _fits(p: torch.Tensor, cell: Cell, shape: torch.Size) -> bool:
         """Whether a parameter and its gradient lie as they lay, wherever that is."""
         g = p.grad
         return (
             g is not None
             and p is cell.p
+            and p.shape == g.shape == shape
             and g.layout is torch.strided
             and g.dtype is cell.g.dtype
             and g.device == p.device
             and p.is_contiguous()
             and g.is_contiguous()
             and not g.is_neg()
+            and in_memory(g)
         )

@@ -96,7 +96,7 @@ class Graph:
         """What depends on hyper-parameters, t and one-number slots alone: once per step, in float64."""
         return tuple(n for n in self.nodes if n.stage == "host" and n.args)
 
-    @property
+    @cached_property
     def elementwise(self) -> bool:
         """Whether every element of the parameter goes its own way: no cut and no sum of a row anywhere."""
         return not any(n.op in (*CUTS, *ops.ROWS) for n in self.nodes)

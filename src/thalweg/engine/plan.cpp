@@ -48,9 +48,11 @@ typedef PyObject* const* Objects;
 
 struct Plan {
     // what a step finds as the last one left it
-    int64_t tensors;
+    int64_t listed;
     Objects params;       // what the group holds
-    void* const* places;  // where they lie
+    const int64_t* still; // whether it has no gradient, and is left alone
+    int64_t tensors;
+    void* const* places;  // where the others lie
     const int64_t* dimensions;
     const int64_t* const* shapes;   // of a parameter and of its gradient
     const int64_t* const* strides;  // likewise
@@ -89,6 +91,7 @@ struct Plan {
     // torch's and ours
     const Exchange* torch;
     PyObject *grad, *tensor, *is_neg, *plain, *written;
+    PyObject* moved;      // a list of the parameters that are not left alone
 };
 
 static PyObject* call(PyObject* callable, PyObject* argument) {
@@ -130,7 +133,7 @@ static bool is_plain(const Plan& plan, PyObject* g, const Tensor& found) {  // n
 }
 
 static bool fits(const Plan& plan, PyObject* params, PyObject* states) {
-    if (PyList_Size(params) != plan.tensors || PyDict_Size(states) != plan.known) return PyErr_Clear(), false;
+    if (PyList_Size(params) != plan.listed || PyDict_Size(states) != plan.known) return PyErr_Clear(), false;
     intptr_t position = 0;
     PyObject *key, *value;
     for (int64_t i = 0; i < plan.known && PyDict_Next(states, &position, &key, &value); ++i)
@@ -141,17 +144,22 @@ static bool fits(const Plan& plan, PyObject* params, PyObject* states) {
         if (value != plan.values[i]) return PyErr_Clear(), false;
         if (!look(plan, value, found) || found.data != plan.slots[i]) return false;
     }
-    for (int64_t k = 0; k < plan.tensors; ++k) {
-        PyObject* p = PyList_GetItem(params, k);
-        if (p != plan.params[k]) return false;
-        if (!look(plan, p, found) || found.data != plan.places[k] || !laid_out(plan, found, k)) return false;
+    for (int64_t i = 0, k = 0; i < plan.listed; ++i) {
+        PyObject* p = PyList_GetItem(params, i);
+        if (p != plan.params[i]) return false;
         PyObject* g = PyObject_GetAttr(p, plan.grad);
-        bool good = g && is(PyObject_Type(g), plan.tensor) && look(plan, g, found) && laid_out(plan, found, k) &&
+        if (plan.still[i]) {
+            if (!is(g, &_Py_NoneStruct)) return false;
+            continue;
+        }
+        bool there = look(plan, p, found) && found.data == plan.places[k] && laid_out(plan, found, k);
+        bool good = there && g && is(PyObject_Type(g), plan.tensor) && look(plan, g, found) && laid_out(plan, found, k) &&
                     found.kind == plan.kind && found.bits == plan.bits && found.device == 1 && is_plain(plan, g, found);
         if (!good) PyErr_Clear();
         if (g) Py_DecRef(g);  // the parameter holds it
         if (!good) return false;
         if (plan.column >= 0) plan.table[k * plan.width + plan.column] = found.data;
+        ++k;
     }
     return true;
 }
@@ -233,7 +241,7 @@ static PyObject* step(PyObject* self, PyObject* const* args, intptr_t) {  // of 
         } else {
             plan.kernel(0, plan.total, plan.tensors, plan.ends, plan.table, plan.outputs, plan.per_tensor, nullptr);
         }
-        PyObject* written = call(plan.written, params);
+        PyObject* written = call(plan.written, plan.moved);
         if (!written) return nullptr;
         Py_DecRef(written);
     } else {

@@ -27,13 +27,13 @@ _POINTER, _INTEGER = ctypes.c_void_p, ctypes.c_int64
 
 
 FIELDS = (
-    "tensors", "params", "places", "dimensions", "shapes", "strides", "kind", "bits", "known", "states",
-    "kept", "owners", "keys", "values", "slots",
+    "listed", "params", "still", "tensors", "places", "dimensions", "shapes", "strides", "kind", "bits",
+    "known", "states", "kept", "owners", "keys", "values", "slots",
     "switches", "switch_names", "switch_values", "amounts", "amount_names", "amounts_on",
     "shared", "numbers", "wide", "counts", "hypers", "hyper_names", "items", "defaults",
     "inputs", "outputs", "scalars", "host",
     "total", "ends", "table", "width", "column", "kernel", "per_tensor", "launch",
-    "torch", "grad", "tensor", "is_neg", "plain", "written",
+    "torch", "grad", "tensor", "is_neg", "plain", "written", "moved",
 )  # fmt: skip
 
 
@@ -58,13 +58,18 @@ class Settings(NamedTuple):
     amounts: Sequence[str] = ()
 
 
+def moving(group: Mapping[str, Any]) -> list[torch.Tensor]:
+    """The parameters of a group that have a gradient: the others are left alone."""
+    return [p for p in group["params"] if p.grad is not None]
+
+
 class Plan:
     """One t, one set of tensors.
 
     Args:
         graph: of a rule that the kernels can run.
         cells: as the engine takes them, for which `fits` holds.
-        group: the parameter group; its ``params`` are the cells' parameters, in order.
+        group: the parameter group; those of its ``params`` that have a gradient are the cells', in order.
         state: of the optimizer, where each parameter's slots and step number are looked up, step after step.
         keys: the name there of each slot, and of the step number (``t``) if it is kept.
         settings: where the group keeps the hyper-parameters.
@@ -88,22 +93,23 @@ class Plan:
         first = next((i for i, each in enumerate(program.kernels) if "g" in each.columns), 0)
         kernel, function = program.kernels[first], program.functions[first]
         self.alive, self.struct = [], _Struct()
-        params = group["params"]
+        params = moving(group)
         states = [state.get(p, {}) for p in params]
         places = [(owner, key) for key in keys.values() for owner in states]
         values = [owner[key] for owner, key in places]
         self._objects(
-            params=params, states=list(state.values()), owners=[owner for owner, _ in places],
+            params=group["params"], states=list(state.values()), owners=[owner for owner, _ in places],
             keys=[key for _, key in places], values=values, switch_names=settings.switches,
             switch_values=[group.get(key) for key in settings.switches], amount_names=settings.amounts,
         )  # fmt: skip
         self._array(_POINTER, places=[p.data_ptr() for p in params], slots=[x.data_ptr() for x in values])
         on = [(3 if group[key] is None else bool(group[key])) if key in group else 2 for key in settings.amounts]
-        self._array(_INTEGER, dimensions=[p.ndim for p in params], amounts_on=on)
+        still = [p.grad is None for p in group["params"]]
+        self._array(_INTEGER, still=still, dimensions=[p.ndim for p in params], amounts_on=on)
         self._arrays(shapes=[p.shape for p in params], strides=[p.stride() for p in params])
         kind, bits = _DLPACK[cells[0].g.dtype]
         self._set(kind=kind, bits=bits, torch=_exchange())
-        self._set(tensors=len(params), known=len(state), kept=len(places))
+        self._set(listed=len(still), tensors=len(params), known=len(state), kept=len(places))
         self._set(switches=len(settings.switches), amounts=len(settings.amounts))
 
         shared = [[owner[keys[name]] for owner in states] for name in ("t", *program.own) if name in keys]
@@ -136,6 +142,7 @@ class Plan:
             keys_of = keys_of[0] if kernel.draws else None
             self._object(launch=functools.partial(_launch, keys_of, self.inputs, len(kernel.scalars), arguments))
         self._object(grad="grad", tensor=torch.Tensor, is_neg=torch.Tensor.is_neg, plain=plain, written=_written)
+        self._object(moved=params)
         self.step = _library().planned(ctypes.addressof(self.struct))
 
     def _pass_by_pass(self, first: int, tables: Sequence[Any], facts: Sequence[Any], keys_of: Sequence[Any]) -> None:
