@@ -20,37 +20,38 @@ def fun(x: np.ndarray) -> tuple[float, np.ndarray]:
     return rosen(x), rosen_der(x)
 
 
-def least(*runs, repeats: int = 60):
-    """For each run its result and its least CPU seconds, taken in turns, so that a busy machine is busy for all."""
-    results, taken = [None] * len(runs), [float("inf")] * len(runs)
-    for _ in range(repeats):
+def in_turns(*runs, rounds: int = 150):
+    """The result of each run, and its CPU seconds in each round, all runs in turns: a busy machine is busy for all."""
+    results, seconds = [None] * len(runs), np.empty((len(runs), rounds))
+    for r in range(rounds):
         for i, run in enumerate(runs):
             start = time.process_time()
             results[i] = run()
-            taken[i] = min(taken[i], time.process_time() - start)
-    return list(zip(results, taken, strict=True))
+            seconds[i, r] = time.process_time() - start
+    return results, seconds
 
 
 def main() -> None:
     for ours, theirs in PAIRS.items():
         more = {"hess": rosen_hess} if ours == "newton" else {}
-        pair = least(
+        results, seconds = in_turns(
             lambda ours=ours, more=more: tw.minimize(fun, START, jac=True, method=ours, **more),
             lambda theirs=theirs, more=more: minimize(fun, START, jac=True, method=theirs, **more),
             lambda: [fun(START) for _ in range(100)],
             lambda: [rosen_hess(START) for _ in range(100)],
         )
-        per_call, per_hessian = (seconds / 100 for _, seconds in pair[2:])
+        per_call, per_hessian = seconds[2:] / 100
         overhead = []
-        for name, (result, seconds) in zip((f"tw {ours}", f"SciPy {theirs}"), pair[:2], strict=True):
+        for name, result, taken in zip((f"tw {ours}", f"SciPy {theirs}"), results, seconds, strict=False):
             hessians = result["nhev"] * per_hessian if more else 0
-            whole, own = seconds / result.nit, (seconds - result.nfev * per_call - hessians) / result.nit
-            overhead.append(own)
+            overhead.append((taken - result.nfev * per_call - hessians) / result.nit)
+            whole, own = np.median(taken) / result.nit * 1e6, np.median(overhead[-1]) * 1e6
             print(
-                f"{name:18s} {result.nit:4d} iterations, {result.nfev:4d} evaluations: {whole * 1e6:6.1f} us an "
-                f"iteration, {own * 1e6:6.1f} us of it not the function's"
+                f"{name:18s} {result.nit:4d} iterations, {result.nfev:4d} evaluations: {whole:6.1f} us an iteration, "
+                f"{own:6.1f} us of it not the function's"
             )
-        print(f"{'':18s} {overhead[0] / overhead[1]:.2f} times SciPy's")
+        low, ratio, high = np.quantile(overhead[0] / overhead[1], (0.25, 0.5, 0.75))
+        print(f"{'':18s} {ratio:.2f} times SciPy's, the median of the rounds (half of them {low:.2f} to {high:.2f})")
 
 
 if __name__ == "__main__":

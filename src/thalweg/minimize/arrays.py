@@ -47,6 +47,23 @@ def vecmat(v: Array, matrix: Array) -> Array:
     return v.dot(matrix) if isinstance(v, np.ndarray) else v @ matrix
 
 
+def outer(a: Array, b: Array) -> Array:
+    """a b' of the rows: (..., m), (..., n) -> (..., m, n)."""
+    if a.ndim == 1 and isinstance(a, np.ndarray):
+        return a.reshape(-1, 1).dot(b.reshape(1, -1))
+    return a[..., :, None] * b[..., None, :]
+
+
+def with_row(matrix: Array, at: Number, row: Array) -> Array:
+    """The matrices (..., m, n) with row `at` (...), a whole number, replaced by another (..., n)."""
+    matrix = copied(matrix)
+    if at.ndim:
+        matrix[namespace(at).arange(len(at), **_place(at)), at] = row
+    else:
+        matrix[at if isinstance(at, np.generic) else at[None]] = row  # as a number a GPU's would have to be fetched
+    return matrix
+
+
 def root(numbers: Number) -> Number:
     """The square root; ``** 0.5`` of a numpy scalar is not that of an array in the last digit."""
     return namespace(numbers).sqrt(numbers)
@@ -67,9 +84,12 @@ def epsilon(x: Array) -> float:
 
 def identity(x: Array) -> Array:
     """The unit matrix for each row: (..., n) -> (..., n, n)."""
-    xp = namespace(x)
-    eye = xp.eye(x.shape[-1], dtype=x.dtype, **({} if xp is np else {"device": x.device}))
-    return eye + x[..., None] * 0
+    return namespace(x).eye(x.shape[-1], dtype=x.dtype, **_place(x)) + x[..., None] * 0
+
+
+def _place(x: Array) -> dict[str, Any]:
+    """Where a new array is to lie, for the function that makes it."""
+    return {} if isinstance(x, NUMPY) else {"device": x.device}
 
 
 # ---- numbers
@@ -124,6 +144,11 @@ def perhaps(mask: Any) -> bool:
 # ---- some of the problems
 
 
+def copied(x: Array) -> Array:
+    """An array of its own."""
+    return x.copy() if isinstance(x, np.ndarray) else x.clone()
+
+
 def everyone(numbers: Number) -> Rows:
     """All problems that these numbers are of."""
     return slice(None) if numbers.ndim else ()
@@ -155,9 +180,7 @@ def put(array: Any, which: Rows, values: Any) -> Any:
 
 def replaced(array: Any, which: Rows, values: Any) -> Any:
     """A copy of the array with other values for these problems; of one problem the values."""
-    if isinstance(which, tuple):
-        return values
-    return put(array.copy() if isinstance(array, np.ndarray) else array.clone(), which, values)
+    return values if isinstance(which, tuple) else put(copied(array), which, values)
 
 
 def merged(mask: Any, new: Any, old: Any) -> Any:
@@ -179,7 +202,8 @@ def saved(value: Any) -> Any:
         return {name: saved(one) for name, one in value.items()}
     if not value.ndim:
         return value.item()
-    return torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value.clone()
+    value = copied(value)
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
 
 def loaded(value: Any, like: Any) -> Any:

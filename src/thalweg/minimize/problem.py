@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from thalweg.minimize.arrays import Array, Number, Rows, namespace
+from thalweg.minimize.arrays import Array, Number, Rows, copied, namespace
 
 SINGLE: Any = (torch.Tensor, np.ndarray, Real)  # what may hold one number
 
@@ -170,7 +170,7 @@ class Problem:
 
     def _one_given(self, x: Array, args: tuple) -> tuple[Number, Array]:
         """The user's own gradient, of one problem."""
-        value, grad = self._given(self._argument(x + 0), args)  # a copy: the user may write into it
+        value, grad = self._given(self._argument(copied(x)), args)  # a copy: the user may write into it
         return self._number(value), self._gradient(grad, x)
 
     def _batch_given(self, x: Array, members: np.ndarray) -> tuple[Array, Array]:

@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.minimize.arrays import beside, dot, epsilon, identity, matvec, namespace, perhaps, root, surely, where
+from thalweg.minimize.arrays import (
+    beside,
+    dot,
+    epsilon,
+    identity,
+    matvec,
+    namespace,
+    outer,
+    perhaps,
+    root,
+    surely,
+    where,
+)
 from thalweg.minimize.card import MethodCard
 from thalweg.minimize.direction import Direction, Memory
 
@@ -48,7 +60,7 @@ def updates(rescale: bool = True) -> Direction:
         w = beside((1 + ratio) / 2 / sy, s) * s - Hy / beside(sy, Hy)
         if not alike:
             w = where(beside(sound, w), w, namespace(w).zeros_like(w))  # an unsound pair teaches nothing
-        half = s[..., :, None] * w[..., None, :]
+        half = outer(s, w)
         added = half + half.swapaxes(-1, -2)
         added += H  # into an array of our own: one matrix less to allocate
         H = added

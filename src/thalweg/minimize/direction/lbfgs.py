@@ -6,7 +6,8 @@ on a matrix H0 give the same in one piece,
     H = (I - Q'Y) H0 (I - Y'Q) + Q'Q,
 
 where the rows of Y are the y and the rows of Q the s, each changed by V' of every later pair. So a product with H
-is four products with Q and Y, for any number of problems; an empty place is zero and teaches nothing.
+is four products with Q and Y, for any number of problems; an empty place is zero and teaches nothing. The order of
+the pairs does not matter there, so that a new one takes the place of the oldest.
 
 What the pairs stand on, H0, is a diagonal that learns from every pair, too, so that unknowns of different
 scale each get a step of their own size.
@@ -16,7 +17,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.minimize.arrays import beside, dot, matvec, namespace, perhaps, root, surely, vecmat, where
+from thalweg.minimize.arrays import (
+    beside,
+    dot,
+    matvec,
+    namespace,
+    outer,
+    perhaps,
+    root,
+    surely,
+    vecmat,
+    where,
+    with_row,
+)
 from thalweg.minimize.card import MethodCard
 from thalweg.minimize.direction import Direction, Memory
 from thalweg.minimize.direction.bfgs import curvature
@@ -36,7 +49,8 @@ def append(memory: Memory, s: Any, y: Any, diagonal: bool) -> Memory:
     sy, yy, sound = curvature(s, y)
     if not perhaps(sound):
         return memory
-    H0, fresh, xp = memory["H0"], memory["fresh"], namespace(s)
+    Q, Y, H0, count = memory["Q"], memory["Y"], memory["H0"], memory["count"]
+    fresh = count == 0
     alike = surely(sound) and not perhaps(fresh)  # as nearly always
     if not alike:
         sy, yy = where(sound, sy, 1), where(sound, yy, 1)
@@ -45,16 +59,14 @@ def append(memory: Memory, s: Any, y: Any, diagonal: bool) -> Memory:
         H0 = where(beside(fresh, H0), gamma, H0) if diagonal else gamma
     length = beside(root(sy), s)
     s, y = s / length, y / length
-    Q, Y = memory["Q"][..., 1:, :], memory["Y"][..., 1:, :]
-    Q = Q - matvec(Q, y)[..., None] * s[..., None, :]  # V'q for every row q
+    oldest = count % Q.shape[-2]
     new = {
-        "Q": xp.concatenate((Q, s[..., None, :]), -2),
-        "Y": xp.concatenate((Y, y[..., None, :]), -2),
+        "Q": with_row(Q - outer(matvec(Q, y), s), oldest, s),  # V'q for every row q
+        "Y": with_row(Y, oldest, y),
         "H0": updated(H0, s, y) if diagonal else H0,
-        "fresh": fresh,
+        "count": count + 1,
     }
     if not alike:
-        new["fresh"] = fresh & ~sound
         new = {name: where(beside(sound, value), value, memory[name]) for name, value in new.items()}
     return new
 
@@ -64,7 +76,7 @@ def limited(memory: int = 20, diagonal: bool = True) -> Direction:
 
     def start(g: Any) -> Memory:
         empty = namespace(g).stack([g * 0] * memory, -2)
-        return {"Q": empty, "Y": empty, "H0": g * 0 + 1, "fresh": dot(g, g) >= 0}
+        return {"Q": empty, "Y": empty, "H0": g * 0 + 1, "count": (dot(g, g) < 0) + 0}
 
     def turn(known: Memory, s: Any, y: Any, g: Any, d: Any) -> tuple[Memory, Any]:
         known = append(known, s, y, diagonal)

@@ -168,6 +168,7 @@ def run(
         now = whole.of(rows(going))
     counted = Counted(problem, now)
     tiring, rounding = max(limits.patience // 4, 1), 10 * epsilon(x)
+    maxiter, maxfun = np.float64(limits.maxiter), np.float64(limits.maxfun)  # a counter is slow beside Python's float
     users = copy_context().run  # numpy's warnings are silent here, in the user's functions as he has set them
     try:
         with np.errstate(all="ignore"):
@@ -181,7 +182,7 @@ def run(
                 now.see(told, done, rounding)
                 if callback is not None and some(moved):
                     stop = users(callback, whole.put(now))
-                long, dear = now.nit >= limits.maxiter, now.nfev >= limits.maxfun
+                long, dear = now.nit >= maxiter, now.nfev >= maxfun
                 ended = done | told.stuck | long | dear | (now.idle >= limits.patience)
                 if stop or some(ended):
                     if stop:

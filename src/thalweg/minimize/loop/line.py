@@ -40,6 +40,7 @@ from thalweg.minimize.arrays import (
 KEPT = ("memory", "d", "step", "slope", "plain", "mean", "weight")
 VECTORS, NUMBERS = ("x", "g", "d"), ("f", "step", "slope", "plain", "mean", "weight")  # new at every turn
 ONE, INFINITE = np.float64(1), np.float64(np.inf)
+NO = np.False_  # numpy takes Python's False for an array
 
 
 def first_step(x: Array, f: Number, g: Array) -> Number:
@@ -104,11 +105,11 @@ class LineWalk:
         f, slope, norm = host(f, dot(g, self.d), largest(g))
         at = Line(self.f, self.slope, self.noise_unit * self.mean)
         good = self.search.accept(at, self.step, f, slope) & (norm < np.inf)
-        stuck = good & False
+        stuck = good & NO
         if not every(good):
             f = where(np.isfinite(f) & np.isfinite(norm), f, INFINITE)
             (change,) = host(largest(x - self.x))
-            step, bent = self.step + 0, good & False
+            step, bent = self.step + 0, good & NO
             for i in each(rows(~good)):
                 if f[i] < (self.lowest[i][1] if i in self.lowest else self.f[i]):
                     self.lowest[i] = (x[i], f[i], g[i], norm[i])
@@ -188,7 +189,7 @@ class LineWalk:
         step = old.ones
         if not self.direction.unit:  # the same first-order change as the last step's
             step = old.step * np.minimum(where(slope < 0, old.slope / slope, step), 10)
-        vectors, numbers = (x, g, d), (f, step, slope, falls & False, mean, weight)
+        vectors, numbers = (x, g, d), (f, step, slope, falls & NO, mean, weight)
         if whole:
             self.x, self.g, self.d = vectors
             self.f, self.step, self.slope, self.plain, self.mean, self.weight = numbers
