@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import thalweg
 from thalweg.engine import cpu
 from thalweg.engine.cell import Cell
 from thalweg.ops import norm, row_mean, total
@@ -51,3 +52,18 @@ def test_a_norm_is_summed_in_double():
     assert torch.equal(stepped(by_norm, g)[:1], torch.tensor([-1.0]))
     g = torch.cat([torch.tensor([4096.0]), torch.full((1 << 12,), 0.5)])  # each square alone is lost beside 2^24
     torch.testing.assert_close(stepped(by_norm, g), -(g.double() / g.double().norm()).float(), rtol=2e-7, atol=0)
+
+
+def test_a_sum_that_nobody_uses_is_harmless_in_every_step():
+    """Such a rule is one kernel, and that one has a sum: the prepared step of one kernel had no room for it."""
+
+    def unused(p, g, *, t, lr=0.125):
+        norm(g)
+        return p - lr * g
+
+    p = torch.nn.Parameter(torch.ones(100))
+    optimizer = thalweg.optimizer(unused)([p])
+    for _ in range(4):
+        p.grad = torch.ones(100)
+        optimizer.step()
+    assert torch.equal(p.detach(), torch.full((100,), 0.5))

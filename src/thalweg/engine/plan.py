@@ -24,6 +24,7 @@ from thalweg.engine.host import host_inputs
 from thalweg.engine.model_wide import Run, alone
 
 _POINTER, _INTEGER = ctypes.c_void_p, ctypes.c_int64
+_SOURCE = Path(__file__).with_name("plan.cpp").read_text()  # now: it must be of one version with FIELDS
 
 
 FIELDS = (
@@ -135,7 +136,7 @@ class Plan:
         column = kernel.columns.index("g") if "g" in kernel.columns else -1
         self._set(table=ctypes.addressof(self.table), total=self.total, width=width, column=column)
         keys_of = [functools.partial(cpu.step_keys, one, cells[0]) for one in program.kernels]
-        if len(program.kernels) > 1:
+        if len(program.kernels) > 1 or kernel.sums:
             self._object(launch=functools.partial(self._pass_by_pass, first, tables, facts, keys_of))
         elif kernel.draws or self.total >= 2 * cpu.ELEMENTS_PER_THREAD:
             arguments = (function, self.total, len(params), self.ends, self.table, self.scalars, self.numbers)
@@ -257,7 +258,7 @@ def _library() -> Any:
     if not _exchange():
         return None
     try:
-        library = build.load(Path(__file__).with_name("plan.cpp").read_text(), ctypes.PyDLL)
+        library = build.load(_SOURCE, ctypes.PyDLL)
     except (build.NoCompiler, OSError):
         return None
     library.planned.argtypes, library.planned.restype = [ctypes.py_object], ctypes.py_object

@@ -24,7 +24,7 @@ from thalweg.lab.vectorised import Apart, Refused
 Answer = tuple[Tensor, list[Tensor]]  # the losses (K,), and the gradients of the stacked parameters
 TRIALS = 2  # steps in which both ways are taken
 STEPS = 200  # fewer are not worth a recording
-SECONDS = 0.01  # of a step, above which what is between the operations no longer counts
+SECONDS = 0.1  # of a step, above which what is between the operations no longer counts
 AGAIN = 100  # steps after which both are taken again
 SHARE = 1.0  # of the way's time that playing may take
 
