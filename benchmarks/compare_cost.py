@@ -1,10 +1,11 @@
 """What a whole comparison costs: `compare` beside its own sequential form, and beside Optuna as written by hand.
 
-    python benchmarks/compare_cost.py digits ours        one side of one workload, once more; kept in costs/figures.json
+    python benchmarks/compare_cost.py digits ours        the next round of one side; kept in costs/figures.json
     python benchmarks/compare_cost.py digits regret      20 fresh seeds of what the sides would have recommended
     python benchmarks/compare_cost.py                    all that is not there yet, then the table and the drawing
 
-Sides run in turn, three rounds of them: they differ in seconds only, and of each the one with the median counts.
+Sides run in turn, in three rounds with other seeds of everything: three searches, of which each side's costs and
+regrets are compared within the round.
 
 All sides get the same candidates, ranges, schedule (warm-up and cosine), horizon and validation halves, and one thread
 in one process, whose CPU time is counted from its start, imports included:
@@ -19,7 +20,8 @@ in one process, whose CPU time is counted from its start, imports included:
   horizons as ours, the end of its search, and the end.
 
 Regret is that of the recommended setting on 20 seeds that nobody has seen, on the half of the data that chooses
-nothing: its mean minus that of the best setting that any side ever recommended, in standard deviations between seeds.
+nothing: its mean minus that of the best setting that any side recommended in any round, in standard deviations
+between seeds.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ from thalweg.signature import signature_of
 
 FIGURES = Path(__file__).with_name("costs") / "figures.json"
 FRESH = range(5000, 5020)
+SEEDS = 1000  # of a round
 SIDES = ("ours", "sequential", "optuna")
 ROUNDS = 3
 
@@ -74,8 +77,8 @@ class Setup:
 
 
 WORKLOADS = {
-    "digits": Setup(lambda: workloads.load("digits", steps=500)),
-    "mnist1d": Setup(lambda: workloads.load("mnist1d", steps=300)),
+    "digits": Setup(lambda: workloads.load("digits")),
+    "mnist1d": Setup(lambda: workloads.load("mnist1d", steps=1000)),
     "shakespeare": Setup(
         lambda: workloads.load("shakespeare", steps=150, validation_windows=128), ("momentum", "adamw"), "quick"
     ),
@@ -119,7 +122,7 @@ class Clock:
         return {"recommended": self.recommended, "marks": self.marks, **others}
 
 
-def ours(name: str, **arguments: Any) -> dict[str, Any]:
+def ours(name: str, round: int, **arguments: Any) -> dict[str, Any]:
     """`compare` in this process."""
     setup = WORKLOADS[name]
     task = setup.make()
@@ -140,14 +143,14 @@ def ours(name: str, **arguments: Any) -> dict[str, Any]:
 
     with TemporaryDirectory() as folder:
         result = compare(
-            task, setup.optimizers, budget=setup.preset, jobs=1, out=folder, progress=progress, **arguments
+            task, setup.optimizers, budget=setup.preset, seed=round, jobs=1, out=folder, progress=progress, **arguments
         )
     winner = result.data["winner"]
     clock.recommend((winner["optimizer"], winner["hyper_parameters"]))
     return clock.told(together=result.data["together"]["why"], verdict=result.verdict)
 
 
-def optuna(name: str) -> dict[str, Any]:
+def optuna(name: str, round: int) -> dict[str, Any]:
     """What somebody would write who knows Optuna."""
     import optuna as library
 
@@ -156,7 +159,7 @@ def optuna(name: str) -> dict[str, Any]:
     task, points = setup.make(), setup.budget.points
     clock = Clock(task)
     rungs = [rung(task.steps, level) for level in range(setup.budget.rungs, 0, -1)]
-    studies, path = {}, []
+    studies, path, own = {}, [], SEEDS * round
 
     def run(setting: Setting, seed: int, half: Any, trial: Any = None) -> float:
         model = task.build(seed).train()
@@ -189,7 +192,7 @@ def optuna(name: str) -> dict[str, Any]:
     for optimizer in setup.optimizers:
         studies[optimizer] = library.create_study(
             direction="minimize" if task.mode == "min" else "maximize",
-            sampler=library.samplers.TPESampler(seed=0),
+            sampler=library.samplers.TPESampler(seed=round),
             pruner=library.pruners.HyperbandPruner(min_resource=rungs[0], max_resource=task.steps, reduction_factor=3),
             study_name=optimizer,  # Hyperband deals trials to brackets by the study's name: else by chance
         )
@@ -204,7 +207,7 @@ def optuna(name: str) -> dict[str, Any]:
             setting = asked(optimizer, trial)
             trial.set_user_attr("setting", setting)
             try:
-                final = run(setting, 0, task.selects, trial)
+                final = run(setting, own, task.selects, trial)
             except library.TrialPruned:
                 study.tell(trial, state=library.trial.TrialState.PRUNED)
                 continue
@@ -224,11 +227,15 @@ def optuna(name: str) -> dict[str, Any]:
     means: list[tuple[float, Setting]] = []
     for study in first:
         contenders = [
-            (sum(clock.score(run(t.user_attrs["setting"], seed, task.selects)) for seed in (200, 201)), t.number, t)
+            (
+                sum(clock.score(run(t.user_attrs["setting"], seed, task.selects)) for seed in (own + 200, own + 201)),
+                t.number,
+                t,
+            )
             for t in best(study)
         ]
         chosen = min(contenders)[2].user_attrs["setting"]
-        fresh = [run(chosen, seed, task.reports) for seed in range(300, 300 + setup.budget.looks[-1])]
+        fresh = [run(chosen, own + 300 + i, task.reports) for i in range(setup.budget.looks[-1])]
         means.append((statistics.fmean(map(clock.score, fresh)), chosen))
     clock.recommend(min(means, key=lambda pair: pair[0])[1])
     return clock.told(path=path)
@@ -268,9 +275,9 @@ def fresh_values(name: str, setting: Setting) -> list[float | None]:
 def wanted(sides: Mapping[str, Any]) -> list[Setting]:
     """The settings whose regret the table and the curves need: at every mark, and some of the way there."""
     found = []
-    for side in (rounds[0] for rounds in sides.values()):
-        found += [mark["setting"] for mark in side["marks"].values()]
-        found += [entry["setting"] for entry in side["recommended"]]
+    for rounds in sides.values():
+        found += [mark["setting"] for side in rounds for mark in side["marks"].values()]
+        found += [entry["setting"] for entry in rounds[0]["recommended"]]  # whose curves are drawn
     return list({json.dumps(setting): setting for setting in found}.values())
 
 
@@ -308,8 +315,9 @@ def perform(name: str, what: str) -> None:
                 values[key] = fresh_values(name, setting)
                 keep(name, "fresh", values)
         return
-    side = {"ours": ours, "sequential": lambda name: ours(name, stack="off", prune=False), "optuna": optuna}[what]
-    keep(name, what, side(name))
+    round = len(kept().get("workloads", {}).get(name, {}).get(what, []))
+    plain = {"stack": "off", "prune": False} if what == "sequential" else {}
+    keep(name, what, optuna(name, round) if what == "optuna" else ours(name, round, **plain))
 
 
 def main() -> None:

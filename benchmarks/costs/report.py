@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from thalweg.lab import statistics
@@ -36,29 +37,23 @@ class Regrets:
         """Its mean behind the best one's."""
         return (statistics.mean(self.scores[json.dumps(setting)]) - self.least) / self.sd
 
-    def behind(self, setting: Setting, other: Setting) -> tuple[float, float, float]:
-        """How far the first is behind the second on the same seeds: mean, and its 95 % interval."""
-        pairs = zip(self.scores[json.dumps(setting)], self.scores[json.dumps(other)], strict=True)
-        differences = [(a - b) / self.sd for a, b in pairs]
-        return statistics.mean(differences), *statistics.t_interval(differences, 0.05)
+    def behind(self, setting: Setting, other: Setting) -> float:
+        """How far the first is behind the second."""
+        return self(setting) - self(other)
 
 
-def median_round(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """The one with the median CPU time."""
-    return sorted(rounds, key=lambda one: one["marks"]["end"]["cpu"])[(len(rounds) - 1) // 2]
-
-
-def marked(of: Mapping[str, Any], side: str, mark: str) -> dict[str, Any] | None:
-    """What a side had spent at a mark, and what it would have recommended."""
-    if side not in of:
+def marked(of: Mapping[str, Any], side: str, mark: str, round: int) -> dict[str, Any] | None:
+    """What a side had spent at a mark of a round, and what it would have recommended."""
+    if side not in of or len(of[side]) <= round:
         return None
+    told = of[side][round]
     if mark != "equal horizons":
-        return of[side]["marks"][mark]
-    enough = of["ours"]["marks"]["searched"]["horizons"]
-    reached = next(((cpu, horizons) for cpu, horizons in of[side]["path"] if horizons >= enough), None)
+        return told["marks"][mark]
+    enough = of["ours"][round]["marks"]["searched"]["horizons"]
+    reached = next(((cpu, horizons) for cpu, horizons in told["path"] if horizons >= enough), None)
     if reached is None:
         return None
-    last = [entry for entry in of[side]["recommended"] if entry["cpu"] <= reached[0]][-1]
+    last = [entry for entry in told["recommended"] if entry["cpu"] <= reached[0]][-1]
     return {"cpu": reached[0], "horizons": reached[1], "setting": last["setting"]}
 
 
@@ -68,52 +63,49 @@ def report(found: Mapping[str, Any], folder: Path) -> None:
         "# What a whole comparison costs",
         "",
         "Written by `python benchmarks/compare_cost.py`, which says what the sides are. CPU seconds of one process",
-        "from its start, one thread. Regret: on 20 fresh seeds, in standard deviations between seeds, behind the best",
-        "setting that any side recommended. Behind: ours minus this side's on the same seeds, with its 95 % interval.",
+        "from its start, one thread; every round has other seeds. Ours / this: the median of the rounds' ratios.",
+        "Regret: on 20 fresh seeds, in standard deviations between seeds, behind the best setting that any side",
+        "recommended. Behind: ours minus this side's, the mean of the rounds.",
         "",
         ", ".join(f"{key} {value}" for key, value in found["machine"].items()),
         "",
         found.get("note", ""),
     ]
-    whole = {
-        name: {key: median_round(value) if isinstance(value, list) else value for key, value in of.items()}
-        for name, of in found["workloads"].items()
-        if "fresh" in of and "ours" in of
-    }
+    whole = {name: of for name, of in found["workloads"].items() if "fresh" in of and "ours" in of}
     for name, of in whole.items():
         regrets = Regrets(of["fresh"], of["mode"])
-        ours = of["ours"]["marks"]["end"]
-        rounds = found["workloads"][name]
-        every = "; ".join(
-            f"{side} {', '.join(str(round(one['marks']['end']['cpu'])) for one in rounds[side])}"
-            for side in ("ours", "sequential", "optuna")
-            if side in rounds
-        )
         lines += [
             "",
             f"## {name}: {of['setup']}",
             "",
-            f"CPU seconds of all rounds: {every}.",
+            f"Stacking: {'; '.join(told['together'] for told in of['ours'])}.",
             "",
-            f"Stacking: {of['ours']['together']}. Verdict: {of['ours']['verdict']}",
-            "",
+            *(f"Verdict {number}: {told['verdict']}\n" for number, told in enumerate(of["ours"], 1)),
             "| side | full horizons | CPU s | ours / this | regret | ours behind | as good |",
             "|---|---|---|---|---|---|---|",
         ]
-        for side, mark, called in POINTS:
-            spent = marked(of, side, mark)
-            if spent is None:
-                continue
-            behind, low, high = regrets.behind(ours["setting"], spent["setting"])
-            ratio = ours["cpu"] / spent["cpu"]
-            good = "yes" if behind <= CLOSE else "no"
-            lines.append(
-                f"| {called} | {spent['horizons']:.1f} | {spent['cpu']:.1f} | {ratio:.2f} | "
-                f"{regrets(spent['setting']):.2f} | {behind:+.2f} [{low:+.2f}, {high:+.2f}] | {good} |"
-            )
+        lines += [row for side, mark, called in POINTS if (row := _row(of, regrets, side, mark, called))]
     (folder / "figures.md").write_text("\n".join(lines) + "\n")
     if whole:
         _draw(whole, folder / "figures.svg")
+
+
+def _row(of: Mapping[str, Any], regrets: Regrets, side: str, mark: str, called: str) -> str:
+    pairs = [(told["marks"]["end"], marked(of, side, mark, round)) for round, told in enumerate(of["ours"])]
+    pairs = [(ours, this) for ours, this in pairs if this is not None]
+    if not pairs:
+        return ""
+    behind = statistics.mean([regrets.behind(ours["setting"], this["setting"]) for ours, this in pairs])
+    cells = [
+        called,
+        statistics.mean([this["horizons"] for _, this in pairs]),
+        ", ".join(f"{this['cpu']:.0f}" for _, this in pairs),
+        f"{median(ours['cpu'] / this['cpu'] for ours, this in pairs):.2f}",
+        ", ".join(f"{regrets(this['setting']):.2f}" for _, this in pairs),
+        f"{behind:+.2f}",
+        "yes" if behind <= CLOSE else "no",
+    ]
+    return f"| {' | '.join(cell if isinstance(cell, str) else f'{cell:.1f}' for cell in cells)} |"
 
 
 def _draw(whole: Mapping[str, Any], path: Path) -> None:
@@ -129,10 +121,13 @@ def _draw(whole: Mapping[str, Any], path: Path) -> None:
             for side in ("ours", "sequential", "optuna"):
                 if side not in of:
                     continue
-                steps = [(entry["cpu"], regrets(entry["setting"])) for entry in of[side]["recommended"]]
-                steps.append((of[side]["marks"]["end"]["cpu"], steps[-1][1]))
+                first = of[side][0]
+                steps = [(entry["cpu"], regrets(entry["setting"])) for entry in first["recommended"]]
+                steps.append((first["marks"]["end"]["cpu"], steps[-1][1]))
                 axes.step(*zip(*steps, strict=True), where="post", label=side)
-                axes.plot(*steps[-1], "o", color=axes.lines[-1].get_color())
+                ends = [told["marks"]["end"] for told in of[side]]
+                colour = axes.lines[-1].get_color()
+                axes.plot([end["cpu"] for end in ends], [regrets(end["setting"]) for end in ends], "o", color=colour)
             axes.set(title=name, xlabel="CPU seconds", ylabel="regret, sd between seeds", xscale="log")
             axes.legend(frameon=False)
         figure.tight_layout()
