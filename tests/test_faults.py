@@ -45,6 +45,8 @@ def misbehave(what):
             os.write(1, b"x" * 2**20)
     if what == "exit":
         os._exit(3)
+    if what == "sys.exit":
+        sys.exit("no data")
     if what == "crash":
         os.kill(os.getpid(), 11)
 
@@ -76,18 +78,19 @@ FAULTS = {
     2: ("hang", r"Hung: still running after", "in misbehave"),  # the stack of where it hung
     3: ("allocate", r"RuntimeError: .*can't allocate memory", "in misbehave"),
     4: ("print", "PrintedTooMuch: the run has printed more than 16 MB", "It had printed:\nxxxx"),
-    5: ("exit", "Died: its process ended", ""),
+    5: ("exit", r"Died: its process ended \(exit code 3\)", ""),
     6: ("crash", r"Died: its process ended \(SIGSEGV\)", "Fatal Python error: Segmentation fault"),
+    7: ("sys.exit", "SystemExit: no data", "in misbehave"),
 }
 
 
 def test_every_fault_is_one_failed_run_and_the_others_end():
     trainer = Trainer(breaking({seed: what for seed, (what, *_) in FAULTS.items()}), candidates("sgd,momentum"))
-    trials = [trial(seed) for seed in range(9)]
+    trials = [trial(seed) for seed in range(10)]
     told = []
     with processes(trainer, 2, lambda t: 3.0 if t.seed == 2 else 300.0) as perform:  # loading takes longer
         runs = perform(trials, told.append)
-        again = perform([trial(9)], told.append)  # every process that broke was replaced
+        again = perform([trial(10)], told.append)  # every process that broke was replaced
     for seed, run in enumerate(runs):
         if seed in FAULTS:
             _, sentence, details = FAULTS[seed]
@@ -101,7 +104,14 @@ def test_every_fault_is_one_failed_run_and_the_others_end():
             with solo(trainer) as alone:
                 assert run.curve == alone([trials[seed]], lambda event: None)[0].curve
     assert again[0].final is not None
-    assert sum(isinstance(e, Started) for e in told) == sum(isinstance(e, Finished) for e in told) == 10
+    assert sum(isinstance(e, Started) for e in told) == sum(isinstance(e, Finished) for e in told) == 11
+
+
+def test_sys_exit_in_a_task_ends_its_run_and_not_the_comparison():
+    with solo(Trainer(breaking({1: "sys.exit"}), candidates("sgd,momentum"))) as perform:
+        bad, good = perform([trial(1), trial(2)], lambda event: None)
+    assert bad.error == "SystemExit: no data"
+    assert good.final is not None
 
 
 @pytest.mark.slow
@@ -274,7 +284,27 @@ def test_workers_end_with_their_parent(tmp_path):
         time.sleep(0.1)
     parent.kill()
     parent.wait()
-    worker = int((tmp_path / "pid").read_text())
-    while Path(f"/proc/{worker}").exists() and "\nState:\tZ" not in Path(f"/proc/{worker}/status").read_text():
+    wait_for_the_end_of(int((tmp_path / "pid").read_text()), until)
+
+
+def test_a_worker_whose_parent_is_gone_before_it_has_begun_ends_too(tmp_path):
+    code = f"""
+        import os
+        from pathlib import Path
+        from thalweg.lab.pool import _Slot
+        slot = _Slot(b"", Path({str(tmp_path / "log")!r}), None)
+        slot.open()
+        print(*slot._executor._processes, flush=True)
+        os.kill(os.getpid(), 9)
+    """
+    parent = [sys.executable, "-c", textwrap.dedent(code)]
+    with (tmp_path / "pid").open("w") as said:  # a pipe would be held open by the worker
+        subprocess.run(parent, env=environment(), stdout=said, check=False)
+    wait_for_the_end_of(int((tmp_path / "pid").read_text()), time.monotonic() + 120)
+
+
+def wait_for_the_end_of(process, until):
+    status = Path(f"/proc/{process}/status")
+    while status.exists() and "\nState:\tZ" not in status.read_text():
         assert time.monotonic() < until
         time.sleep(0.1)

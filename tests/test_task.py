@@ -381,6 +381,11 @@ def fails(*arguments):
         ({"train": lambda step: None}, r"train\(0, 0\) raised TypeError: .*takes 1 positional argument"),
         ({"train": fails}, r"train\(0, 0\) raised KeyError"),
         ({"loss": lambda model, batch: mse(model, batch).item()}, r"loss\(model, batch\) returned a float"),
+        (
+            {"loss": lambda model, batch: (mse(model, batch),) * 2},
+            r"returned a tuple; .* one loss, so return their sum",
+        ),
+        ({"loss": lambda model, batch: sys.exit(1)}, r"loss\(model, batch\) raised SystemExit: 1"),
         ({"loss": lambda model, batch: model(batch[0])}, r"has shape \(8, 1\), not \(\); add \.mean\(\)"),
         (
             {"loss": lambda model, batch: mse(model, batch)[None]},
@@ -413,7 +418,7 @@ def test_check_explains(changes, sentence):
         make(**changes).check()
     assert "\n" not in str(caught.value)
     if "raised" in str(caught.value):
-        assert isinstance(caught.value.__cause__, KeyError | TypeError)
+        assert isinstance(caught.value.__cause__, KeyError | TypeError | SystemExit)
 
 
 class Blocked(torch.autograd.Function):
@@ -512,6 +517,7 @@ def write(folder, more, name="my_task.py"):
         ("from thalweg.workloads.digits import task as other\n", "", 7),  # not what is only imported
         ("best = make(9)\n", "", 9),  # the only Task
         ("best = other = make(9)\n", "", 9),
+        ("import thalweg as tw\nmake.__annotations__ = {}\ndef other() -> tw.Task:\n    return make(8)\n", "", 8),
         ("task = make(9)\nother = make(3)\n", "", 9),  # the one called task
         ("def task():\n    return make(8)\nother = make(3)\n", "", 8),
         ("a = make(1)\nb = make(2)\n", ":b", 2),
@@ -538,6 +544,8 @@ def test_load_task_from_a_file(folder, more, name, steps):
         ("def task(x): pass\n", "", r"my_task.py:task needs arguments"),
         ("def task(): return 3\n", "", r"my_task.py:task is a int"),
         ("def task(): return 1 / 0\n", "", r"my_task.py:task\(\) raised ZeroDivisionError"),
+        ("def task(): raise SystemExit('no data')\n", "", r"my_task.py:task\(\) raised SystemExit: no data"),
+        ("import sys\nsys.exit(3)\n", "", r"running .*my_task.py raised SystemExit: 3"),
         ("1 / 0\n", "", r"running .*my_task.py raised ZeroDivisionError: division by zero"),
         ("def f(:\n", "", r"running .*my_task.py raised SyntaxError"),
     ],

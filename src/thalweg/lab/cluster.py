@@ -189,7 +189,7 @@ class Worker:
         free = worker.available()
         log, self.log = tempfile.mkstemp(prefix="thalweg-", suffix=".log")
         os.close(log)
-        worker.begin(payload, self.log, None if free is None else int(free / max(cpus, 1)))
+        worker.begin(payload, self.log, None if free is None else int(free / max(cpus, 1)), os.getppid())
 
     def ready(self) -> Place:
         """Load what runs need."""

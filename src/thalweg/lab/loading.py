@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg import workloads
-from thalweg.lab.task import Task, TaskError, accepts
+from thalweg.lab.task import RAISED, Task, TaskError, accepts
 from thalweg.signature import did_you_mean
 
 
@@ -47,7 +47,7 @@ def _from_file(path: Path, name: str | None) -> Task:
             raise TaskError(f"{path}:{name} needs arguments; it must be a Task or a function without any")
         try:
             task = task()
-        except Exception as error:
+        except RAISED as error:
             raise TaskError(f"{path}:{name}() raised {type(error).__name__}: {error}") from error
     if not isinstance(task, Task):
         raise TaskError(f"{path}:{name} is a {type(task).__name__}; it must be a Task or return one")
@@ -67,11 +67,16 @@ def _run(path: Path) -> dict[str, Any]:
     sys.modules[name] = module  # dataclasses look their module up while it runs
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except RAISED as error:
         raise TaskError(f"running {path} raised {type(error).__name__}: {error}") from error
     finally:
         del sys.modules[name]
     return vars(module)
+
+
+def _is_task(annotation: Any) -> bool:
+    """Also as text, which `from __future__ import annotations` makes of it: "Task", "tw.Task"."""
+    return annotation is Task or (isinstance(annotation, str) and annotation.rpartition(".")[2] == "Task")
 
 
 def _only(path: Path, found: dict[str, Any]) -> str:
@@ -83,7 +88,7 @@ def _only(path: Path, found: dict[str, Any]) -> str:
         for key, value in found.items()
         if inspect.isfunction(value)
         and value.__module__ == found["__name__"]
-        and value.__annotations__.get("return") in (Task, "Task")
+        and _is_task(value.__annotations__.get("return"))
     }
     names = list((made or makes).values())
     if len(names) == 1:

@@ -7,6 +7,8 @@ failed run.
 
 from __future__ import annotations
 
+import os
+import re
 import time
 import traceback
 from collections import deque
@@ -30,7 +32,7 @@ from thalweg.lab.faults import failed, hung
 from thalweg.lab.plan import Trial
 from thalweg.lab.run import Run
 from thalweg.lab.states import States
-from thalweg.lab.task import Task, TaskError
+from thalweg.lab.task import RAISED, Task, TaskError
 from thalweg.lab.train import Training, measure
 
 STRETCH = 1.0  # seconds of training, about, between two looks at the clock
@@ -112,7 +114,7 @@ def solo(trainer: Trainer) -> Iterator[Perform]:
             begun = time.monotonic()
             try:
                 run = trainer(trial)
-            except Exception as error:
+            except RAISED as error:
                 sentence, details = f"{type(error).__name__}: {error}", traceback.format_exc()
                 run = failed(sentence, details, time.monotonic() - begun)
             runs.append(run)
@@ -191,7 +193,7 @@ class _Slot:
     """A place for one run at a time, in a process of its own, so that what breaks one process breaks one run."""
 
     def __init__(self, payload: bytes, log: Path, memory: int | None):
-        self._given, self._log, self._memory = (payload, str(log), memory), log, memory
+        self._given, self._log, self._memory = (payload, str(log), memory, os.getpid()), log, memory
         self._executor: Any = None
         self._process: Any = None
         self._begun = 0.0
@@ -211,6 +213,8 @@ class _Slot:
     def begin(self, trial: Trial) -> Future:
         """Begin a run; the process is ready."""
         self._begun = time.monotonic()
+        if self._process.exception() is not None:  # it has died on the way; `run` will say so
+            return self._process
         return self._executor.submit(worker.work, trial)
 
     def run(self, future: Future) -> Run:
@@ -241,5 +245,6 @@ class _Slot:
 def _how(error: Exception, memory: int | None) -> str:
     of = "" if memory is None else f" of {memory / 2**30:.1f} GB"
     killed = f"; was there enough memory? Fewer jobs leave more than its share{of}" if "SIGKILL" in str(error) else ""
-    signal = next((word for word in str(error).replace("{", " ").split() if word.startswith("SIG")), None)
-    return f"its process ended ({signal.split('(')[0] if signal else type(error).__name__}){killed}"
+    code = re.search(r"(SIG\w+|EXIT\(\d+\))", str(error))  # as loky names them
+    how = type(error).__name__ if code is None else code[1].replace("EXIT(", "exit code ").rstrip(")")
+    return f"its process ended ({how}){killed}"

@@ -23,6 +23,8 @@ from thalweg.lab.batches import Batches
 from thalweg.lab.randomness import undisturbed
 from thalweg.signature import did_you_mean
 
+RAISED = (Exception, SystemExit)  # what the code of a task may end with; Ctrl-C is not its own
+
 
 class TaskError(ValueError):
     """A task is not what the lab can run; the sentence says which part, and what would be."""
@@ -203,7 +205,7 @@ class Task:
             return function(*arguments)
         except TaskError:
             raise
-        except Exception as error:
+        except RAISED as error:
             raise self._wrong(f"{what} raised {type(error).__name__}: {error}") from error
 
     def _checked_model(self) -> nn.Module:
@@ -248,8 +250,10 @@ class Task:
     def _check_loss(self, model: nn.Module, batch: Any) -> None:
         loss = self._call("loss(model, batch)", self.loss, model.train(), batch)
         if not isinstance(loss, Tensor):
+            several = isinstance(loss, tuple | list | Mapping)
+            cure = "; one optimizer minimises one loss, so return their sum" if several else ", not .item()"
             kind = type(loss).__name__
-            raise self._wrong(f"loss(model, batch) returned a {kind}; it must be a scalar tensor, not .item()")
+            raise self._wrong(f"loss(model, batch) returned a {kind}; it must be a scalar tensor{cure}")
         if loss.ndim:
             cure = ".mean()" if loss.numel() > 1 else ".squeeze()"
             raise self._wrong(f"loss(model, batch) has shape {tuple(loss.shape)}, not (); add {cure}")

@@ -35,13 +35,14 @@ class PrintedTooMuch(RuntimeError):
     """A run has printed more than anybody will read."""
 
 
-def begin(payload: bytes, log: str, memory: int | None) -> None:
+def begin(payload: bytes, log: str, memory: int | None, parent: int) -> None:
     """Prepare a process: called once, before its first run.
 
     Args:
         payload: the pickled function of a trial.
         log: path of the file that it prints to.
         memory: bytes that it may take for data, or None for no limit.
+        parent: the process to end with; it may have ended by now.
     """
     global _payload, _log, _path
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
@@ -55,7 +56,7 @@ def begin(payload: bytes, log: str, memory: int | None) -> None:
     faulthandler.enable(_log)
     if hasattr(faulthandler, "register"):
         faulthandler.register(signal.SIGUSR1, file=_log, chain=False)  # where it stands, for `last_words`
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     if memory is not None:
         _limit(memory)
 
@@ -81,7 +82,7 @@ def work(trial: Any) -> Any:
     sys.stdout.written = 0  # pyright: ignore[reportAttributeAccessIssue]
     try:
         return _load()(trial)
-    except Exception as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # the task's own: Ctrl-C does not come here
         sentence, details = f"{type(error).__name__}: {error}", traceback.format_exc()
     if said := last_words(_path):
         details = f"{details}\nIt had printed:\n{said}"
