@@ -415,3 +415,30 @@ def test_a_method_of_ones_own():
 def test_the_same_twice():
     first, second = (tw.minimize(rosenbrock, START, method="lbfgs") for _ in range(2))
     assert torch.equal(first.x, second.x)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("how", ["one", "many", "vectorized"])
+@pytest.mark.parametrize("method", METHODS)
+def test_without_gradients_around_it_the_path_is_the_same(method, how, mode):
+    def fun(x):
+        return ((x - 1) ** 4).sum(-1) + (x[..., 0] * x[..., 1]) ** 2
+
+    def walk():
+        x0 = torch.linspace(0.5, 2, 6, dtype=torch.float64).reshape(3, 2)
+        given = {"batched": how != "one", "vectorized": how == "vectorized", "options": {"maxiter": 4}}
+        return tw.minimize(fun, x0[0] if how == "one" else x0, method=method, **given)
+
+    here = walk()
+    with mode():
+        within = walk()
+    assert torch.equal(here.x, within.x)
+
+
+def test_a_tensor_that_autograd_refuses_is_named():
+    with torch.inference_mode():
+        data = torch.ones(3, dtype=torch.float64)
+    with pytest.raises(TypeError, match=r"^fun uses a tensor made under torch\.inference_mode\(\)"):
+        tw.minimize(lambda x: (x * x * data).sum(), torch.ones(3, dtype=torch.float64))
+    with pytest.raises(ValueError, match="fun returned a value without a graph"):
+        tw.minimize(lambda x: x.detach().sum(-1), torch.ones(2, 3, dtype=torch.float64), batched=True, vectorized=True)

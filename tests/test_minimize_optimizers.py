@@ -152,3 +152,53 @@ def test_a_loss_that_is_not_finite_changes_nothing():
     optimizer.step(closure)
     assert torch.equal(p.detach(), torch.ones(2))
     assert "not finite" in optimizer.message
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_step_without_gradients_around_it_is_the_same_step(make, mode):
+    _, optimizer, closure = regression(make)
+    _, within, other_closure = regression(make)
+    for _ in range(2):
+        loss = optimizer.step(closure)
+        with mode():
+            assert within.step(other_closure) == loss
+
+
+OTHERS = {**MAKERS, "more pairs": lambda params: tw.LBFGS(params, history_size=9), "torch's": torch.optim.LBFGS}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_the_state_of_another_method_is_refused_and_nothing_of_it_loaded(make):
+    _, optimizer, closure = regression(make)
+    optimizer.step(closure)
+    before = copy.deepcopy(optimizer.state_dict())
+    for name, other in OTHERS.items():
+        if other is make:
+            continue
+        _, another, another_closure = regression(lambda params, other=other: other(params))
+        another.backward = name not in ("newton", "newton-cg")
+        another.step(another_closure)
+        with pytest.raises(ValueError, match=r"^state_dict is of .*; it must be of \w"):
+            optimizer.load_state_dict(another.state_dict())
+        torch.testing.assert_close(optimizer.state_dict()["state"], before["state"], rtol=0, atol=0)
+        assert optimizer.state_dict()["param_groups"] == before["param_groups"]
+    assert optimizer.step(closure) < before["state"][0]["walk"]["f"]
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_copy_goes_on_like_the_original(make):
+    model, optimizer, closure = regression(lambda params: make(params, max_iter=3))
+    optimizer.step(closure)
+    twin, copied = copy.deepcopy((model, optimizer))
+    loss = optimizer.step(closure)
+    x, y = (cell.cell_contents for cell in closure.__closure__ if isinstance(cell.cell_contents, torch.Tensor))
+
+    def closure_of_the_copy():
+        copied.zero_grad()
+        loss = (twin(x) - y).square().mean()
+        if copied.backward:
+            loss.backward()
+        return loss
+
+    assert copied.step(closure_of_the_copy) == loss

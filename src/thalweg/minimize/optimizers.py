@@ -71,10 +71,32 @@ class FullBatch(torch.optim.Optimizer):
     def _parameters(self) -> list[torch.Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
 
+    def state_dict(self) -> dict[str, Any]:
+        """See `torch.optim.Optimizer.state_dict`; ``"method"`` says what the state is of."""
+        return {**super().state_dict(), "method": self._kind()}
+
     def load_state_dict(self, state_dict: Any) -> None:
-        """Go on from a state; see `torch.optim.Optimizer.load_state_dict`."""
+        """Go on from a state; see `torch.optim.Optimizer.load_state_dict`.
+
+        Raises:
+            ValueError: the state is of another method, or of L-BFGS with another number of pairs.
+        """
+        kind = state_dict.get("method")
+        if kind != self._kind():
+            raise ValueError(
+                f"state_dict is of {kind or 'an optimizer of another library'}; it must be of {self._kind()}."
+            )
         super().load_state_dict(state_dict)
         self._ended = None
+
+    def _kind(self) -> str:
+        """What a state must be of, to go on from it."""
+        method = self.method(sum(p.numel() for p in self._parameters()))
+        return f"{method.name} with {method.history} pairs" if method.history else method.name
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything, for `copy.deepcopy`."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_optimizer_")}
 
     # ---- what the loop asks for
 
@@ -161,6 +183,9 @@ class FullBatch(torch.optim.Optimizer):
         return float(progress.fun)
 
 
+DIFFERENTIATING = torch.inference_mode(False)  # gradients on, also where the caller is in no_grad or inference_mode
+
+
 class _ClosureProblem:
     """A closure over parameters, as the loop wants its problem."""
 
@@ -169,8 +194,7 @@ class _ClosureProblem:
 
     def _loss(self, x: Array) -> torch.Tensor:
         self.optimizer._put(x)
-        with torch.enable_grad():
-            loss = self.closure()
+        loss = self.closure()
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             raise TypeError(f"closure returned {type(loss).__name__}; it must return the loss, a tensor of one number.")
         return loss
@@ -179,6 +203,7 @@ class _ClosureProblem:
         if self.optimizer.meter is not None and not self.paid:
             self.optimizer.meter(price)
 
+    @DIFFERENTIATING
     def evaluate(self, x: Array, members: Rows) -> tuple[Number, Array]:
         if self.optimizer.meter is not None:
             walk, ended = self.optimizer.state[self.optimizer._parameters()[0]].get("walk"), self.optimizer._ended
@@ -209,17 +234,23 @@ class _ClosureProblem:
                 raise
             raise ValueError("closure called backward; for Newton it must only return the loss.") from None
 
+    def _gradient(self, x: Array) -> torch.Tensor:
+        """With its graph."""
+        return torch.cat([g.reshape(-1) for g in self._differentiated(self._loss(x), True)])
+
+    @DIFFERENTIATING
     def product(self, x: Array, v: Array, members: Rows) -> Array:
         self._charge(2)
         parameters = self.optimizer._parameters()
-        gradient = torch.cat([g.reshape(-1) for g in self._differentiated(self._loss(x), True)])
+        gradient = self._gradient(x)
         along = torch.from_numpy(v) if isinstance(v, np.ndarray) else v
         return self.optimizer._vector(list(torch.autograd.grad(gradient, parameters, along, materialize_grads=True)))
 
+    @DIFFERENTIATING
     def hessian(self, x: Array, members: Rows) -> Array:
         self._charge(2 * x.shape[-1])
         parameters = self.optimizer._parameters()
-        gradient = torch.cat([g.reshape(-1) for g in self._differentiated(self._loss(x), True)])
+        gradient = self._gradient(x)
         rows = [
             self.optimizer._vector(
                 list(torch.autograd.grad(entry, parameters, retain_graph=True, materialize_grads=True))

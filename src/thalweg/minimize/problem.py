@@ -20,6 +20,13 @@ from thalweg.minimize.arrays import Array, Number, Rows, copied, namespace
 SINGLE: Any = (torch.Tensor, np.ndarray, Real)  # what may hold one number
 
 
+REFUSED = {  # what torch says where autograd cannot go through fun, and what is to be done
+    "Can't call numpy()": "fun uses numpy on x and jac is None; a numpy function must bring its gradient.",
+    "Inference tensors cannot be saved": "fun uses a tensor made under torch.inference_mode(), which autograd refuses; "
+    "give it a clone made outside.",
+}
+
+
 def on_numpy(device: torch.device) -> bool:
     """Whether the loop runs on numpy arrays for tensors of this device: small operations cost half as much there."""
     return device.type == "cpu"
@@ -202,41 +209,45 @@ class Problem:
 
     def _pure(self, x: torch.Tensor, *args: Any) -> torch.Tensor:
         """The same with other arguments, for `torch.func`."""
+        value = self._asked(x, *args)
+        if value.numel() != 1:
+            raise ValueError(f"fun returned the shape {tuple(value.shape)}; it must return one number.")
+        return value.reshape(())
+
+    def _asked(self, x: torch.Tensor, *args: Any) -> torch.Tensor:
+        """What fun returns for x, if autograd can go through it."""
         try:
             value = self.fun(self.form.tensors(x), *args)
         except RuntimeError as error:
-            if "Can't call numpy()" not in str(error):
+            said = next((REFUSED[part] for part in REFUSED if part in str(error)), None)
+            if said is None:
                 raise
-            raise TypeError("fun uses numpy on x and jac is None; a numpy function must bring its gradient.") from error
+            raise TypeError(said) from error
         if not isinstance(value, torch.Tensor):
             raise TypeError(
                 f"fun returned {type(value).__name__}; it must return a tensor made by torch from x, or bring its "
                 "gradient: jac=True or jac=a function."
             )
-        if value.numel() != 1:
-            raise ValueError(f"fun returned the shape {tuple(value.shape)}; it must return one number.")
         if value.is_complex():
             raise TypeError(f"fun returned {value.dtype}; it must return a real number.")
-        return value.reshape(())
+        return value
 
     def _one_autograd(self, x: Array, members: Rows) -> tuple[Number, Array]:
-        leaf = self._torch(x).detach().requires_grad_()
-        with torch.enable_grad():
+        with torch.inference_mode(False):  # gradients on, also where the caller is in no_grad or inference_mode
+            leaf = self._torch(x).detach().requires_grad_()
             value = self._value(leaf)
-        if not value.requires_grad:
-            raise ValueError("fun returned a value without a graph; it must be computed from x by torch operations.")
-        (grad,) = torch.autograd.grad(value, leaf)
+        (grad,) = torch.autograd.grad(_with_graph(value), leaf)
         return self._array(value), self._array(grad)
 
     def _batch_autograd(self, x: Array, members: np.ndarray) -> tuple[Array, Array]:
-        points, args = self._torch(x), self._arguments(members)
+        args = self._arguments(members)
         if self.vectorized:
-            leaf = points.detach().requires_grad_()
-            with torch.enable_grad():
-                values = _as_many(self.fun(self.form.tensors(leaf), *args), x)
-                (grads,) = torch.autograd.grad(values.sum(), leaf)
+            with torch.inference_mode(False):
+                leaf = self._torch(x).detach().requires_grad_()
+                values = _as_many(self._asked(leaf, *args), x)
+                (grads,) = torch.autograd.grad(_with_graph(values).sum(), leaf)
         else:
-            grads, values = torch.func.vmap(torch.func.grad_and_value(self._pure))(points, *args)
+            grads, values = torch.func.vmap(torch.func.grad_and_value(self._pure))(self._torch(x), *args)
         return self._array(values), self._array(grads)
 
     # ---- second derivatives
@@ -255,10 +266,10 @@ class Problem:
         args = self._arguments(members)
         if not self.vectorized:
             return self._array(torch.func.vmap(hessian(self._pure))(points, *args))
-        leaf = points.detach().requires_grad_()
-        with torch.enable_grad():  # row by row: problem i's gradient depends on its own point alone
+        with torch.inference_mode(False):  # row by row: problem i's gradient depends on its own point alone
+            leaf = self._torch(x).detach().requires_grad_()
             (grads,) = torch.autograd.grad(
-                self.fun(self.form.tensors(leaf), *args).sum(), leaf, create_graph=True, materialize_grads=True
+                self._asked(leaf, *args).sum(), leaf, create_graph=True, materialize_grads=True
             )
             columns = grads.sum(0)
             rows = [
@@ -295,8 +306,8 @@ class Problem:
 
             return self._array(torch.func.vmap(one)(points, along, *args))
         if self.graph[0] is not x:  # the same point again: the graph of its gradient is kept
-            leaf = points.detach().requires_grad_()
-            with torch.enable_grad():
+            with torch.inference_mode(False):
+                leaf = self._torch(x).detach().requires_grad_()
                 (grad,) = torch.autograd.grad(self._value(leaf), leaf, create_graph=True)
             self.graph = (x, leaf, grad)
         _, leaf, grad = self.graph
@@ -313,7 +324,7 @@ class Problem:
 
     def _row(self, x: torch.Tensor, *args: Any) -> torch.Tensor:
         """One problem of a vectorized function."""
-        return self.fun(self.form.tensors(x[None]), *(arg[None] for arg in args))[0]
+        return self._asked(x[None], *(arg[None] for arg in args))[0]
 
 
 def hessian(fun: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -331,6 +342,13 @@ def _number(value: Any) -> float:
     if size != 1:
         raise ValueError(f"fun returned the shape {np.shape(value)}; it must return one number.")
     return float(value if np.ndim(value) == 0 else value.reshape(()))
+
+
+def _with_graph(value: torch.Tensor) -> torch.Tensor:
+    """What fun returned, if there is something to differentiate."""
+    if not value.requires_grad:
+        raise ValueError("fun returned a value without a graph; it must be computed from x by torch operations.")
+    return value
 
 
 def _as_many(values: Any, x: Array) -> Any:
