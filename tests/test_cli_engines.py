@@ -67,6 +67,34 @@ def test_check_names_the_broken_promise_and_exits_with_1(tmp_path):
     assert "BROKEN  stays put without gradient: zero gradients moved the parameter" in done.stdout
 
 
+def test_check_says_once_what_breaks_many_promises(tmp_path):
+    done = call("check", rule_file(tmp_path, "    m = beta * m + g.clamp(-1, 1)\n    return p - lr * m, m\n"))
+    assert done.exit_code == 1
+    assert done.stdout.count("may not use .clamp") == 1
+    assert 'BROKEN  engines agree with eager: as "runs on plain floats"' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("    return p +\n", "raised SyntaxError: invalid syntax (my_rule.py, line 2)."),
+        ("    return p\nimport not_a_package\n", "raised ModuleNotFoundError: No module named 'not_a_package'."),
+    ],
+)
+def test_check_of_a_file_that_does_not_run(tmp_path, body, words):
+    done = call("check", rule_file(tmp_path, body))
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.endswith(f"{words}\n")
+
+
+def test_check_says_why_a_function_is_no_rule(tmp_path):
+    (tmp_path / "mine.py").write_text("def mine(p, g, *, t, betas=(0.9, 0.99)):\n    return p\n")
+    done = call("check", str(tmp_path / "mine.py"))
+    assert done.exit_code == 2
+    assert "the default of betas is (0.9, 0.99); a hyper-parameter is a number" in done.stderr
+
+
 def test_check_of_what_is_no_rule(tmp_path):
     done = call("check", "adm")
     assert done.exit_code == 2

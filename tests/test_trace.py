@@ -189,11 +189,26 @@ def test_slots_depend_on_what_is_switched_on():
         (lambda p, g, *, t, lr=0.1: p - lr * torch.ones(2) * g, "holds its own arguments"),
         (lambda p, g, *, t, lr=0.1: (p - lr * g, g), "returned 2 values"),
         (lambda p, g, m, *, t, lr=0.1: p - lr * g, "returned 1 values"),
+        (lambda p, g, *, t, lr=0.1: norm(p) * lr, "its new p is one number; it must be a value for each element"),
+        (lambda p, g, *, t, lr=0.1: 0.5, "its new p is one number"),
+        (lambda p, g, m, *, t, lr=0.1: (p - lr * g, t), "its new m is one number"),
+        (
+            lambda p, g, m=Slot(shape="number"), *, t, lr=0.1: (p - lr * g, m + g),
+            "its new m is a value for each element; it must be one number",
+        ),
+        (lambda p, g, *, t, lr=0.1: p - lr * torch.sign(g), "may not use torch's sign: .* Did you mean 'sign'"),
+        (lambda p, g, *, t, lr=0.1: p - torch.ones(2) * g, "holds its own arguments"),
+        (lambda p, g, *, t, lr=0.1: p - lr * abs(g), "may not use Python's abs: .* Did you mean 'abs'"),
     ],
 )
 def test_what_a_formula_may_not_do(rule, words):
     with pytest.raises(TypeError, match=words):
         trace(rule)
+
+
+def test_a_method_of_tensors_is_no_word_of_a_formula():
+    with pytest.raises(AttributeError, match=r"may not use \.sqrt: .* words of thalweg.ops. Did you mean 'sqrt'"):
+        trace(lambda p, g, *, t, lr=0.1: p - lr * g.sqrt())
 
 
 @pytest.mark.parametrize(
@@ -204,6 +219,7 @@ def test_what_a_formula_may_not_do(rule, words):
         (lambda p, g, *, t, lr: p, "lr needs a default"),
         (lambda p, g, *, t, lr="fast": p, "a hyper-parameter is a number"),
         (lambda p, g, m=0, *, t: p, "slot m must be a Slot"),
+        (lambda p, g, m=Slot("p", "number"), *, t: p, "slot m is one number; it cannot start as a copy of p"),
         (lambda p, g, m=Slot(when="amsgrd"), *, t, amsgrad=False: p, "refers to amsgrd"),
         (3, "a rule is a function"),
     ],

@@ -123,6 +123,8 @@ def _read(rule: Rule) -> Signature:
                 "or a string annotated with Literal[...]."
             )
     for slot_name, slot in slots.items():
+        if slot.shape == "number" and slot.start == "p":
+            raise TypeError(f"rule {name}: slot {slot_name} is one number; it cannot start as a copy of p.")
         for reference in (slot.when, slot.start if isinstance(slot.start, str) and slot.start != "p" else None):
             if reference is not None and reference not in {**numbers, **flags}:
                 raise TypeError(f"rule {name}: slot {slot_name} refers to {reference}, which is no argument.")

@@ -26,9 +26,12 @@ def check(
         found = rules.named(rule)
     findings = contract.check(found, compiled)
     broken = sum(seen is not None for seen in findings.values())
+    said: dict[str, str] = {}  # where a sentence stood first
     for promise, seen in findings.items():
         words = promise.replace("_", " ")
-        typer.echo(f"holds   {words}" if seen is None else f"BROKEN  {words}: {seen}")
+        typer.echo(f"holds   {words}" if seen is None else f"BROKEN  {words}: {said.get(seen, seen)}")
+        if seen:
+            said.setdefault(seen, f'as "{words}"')
     typer.echo(f"{found.__name__}: {len(findings) - broken} of {len(findings)} promises hold")
     if not broken:
         here = ["eager", *contract.engines(found, signature_of(found).defaults), *(["compiled"] if compiled else [])]

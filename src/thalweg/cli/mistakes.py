@@ -10,6 +10,7 @@ import typer
 
 from thalweg.extras import MissingExtra
 from thalweg.lab.task import TaskError
+from thalweg.rules import RuleFileError
 
 USER_MISTAKE = 2
 THEIR_CODE_RAISED = 1
@@ -20,13 +21,13 @@ INTERRUPTED = 130
 def explained() -> Iterator[None]:
     """Turn a mistake in an argument or a task into its sentence and exit code 2.
 
-    Where a task's own code raised, its traceback comes first: that is where the mistake is found. Meant for
+    Where a task's or a rule's own code raised, its traceback comes first: that is where the mistake is found. Meant for
     the part of a command that looks at what it was given: later, an exception is no mistake of the user's.
     """
     try:
         yield
     except (ValueError, FileNotFoundError, TypeError, MissingExtra) as error:
-        if isinstance(error, TaskError) and error.__cause__ is not None:
+        if isinstance(error, TaskError | RuleFileError) and error.__cause__ is not None:
             typer.echo("".join(traceback.format_exception(error.__cause__)), err=True)
         typer.echo(f"thalweg: {error}", err=True)
         raise typer.Exit(USER_MISTAKE) from None

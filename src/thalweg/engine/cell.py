@@ -82,7 +82,7 @@ def copied(cell: Cell) -> Cell:
 def start(slot: SlotSpec, p: torch.Tensor, hyper: dict[str, Any], store: Store = AS_TORCH) -> torch.Tensor:
     """A slot's first value beside this parameter, in the type that the store keeps it in."""
     value = hyper[slot.start] if isinstance(slot.start, str) and slot.start != "p" else slot.start
-    if slot.shape == "number" and value != "p":
+    if slot.shape == "number":
         return torch.tensor(float(value), dtype=torch.float64)
     like = store.shaped(p.detach())
     if value == "p":

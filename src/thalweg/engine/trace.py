@@ -44,8 +44,30 @@ class Symbol:
             "make the argument static (a bool or a Literal)."
         )
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(_foreign(f".{name}", name))
+
+    def __abs__(self) -> Any:
+        raise TypeError(_foreign("Python's abs", "abs"))
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for arg in args:
+            if not isinstance(arg, Symbol):
+                Recorder().node(arg)  # a tensor from elsewhere is refused as such
+        name = getattr(function, "__name__", str(function))
+        raise TypeError(_foreign(f"torch's {name}", name))
+
     def __float__(self) -> float:
         raise TypeError("a rule may not turn a value into a Python number: it has to stay data.")
+
+
+def _foreign(what: str, name: str) -> str:
+    words = [*ops.ELEMENTWISE, *ops.REDUCTIONS, *ops.ROWS, *ops.MATRIX]
+    return (
+        f"a rule may not use {what}: a formula is made of + - * / ** and the words of thalweg.ops."
+        f"{did_you_mean(name, words)}"
+    )
 
 
 def _operator(name: str, reflected: bool = False):
@@ -186,6 +208,10 @@ def _record(rule: Rule, kept: tuple[str, ...], flags: dict[str, Any], numbers: s
                 raise TypeError(f"rule {signature.name}: slot {name} is not kept here, so it must return None.")
         else:
             outputs[name] = recorder.node(value)
+            one_number = name != "p" and signature.slots[name].shape == "number"
+            if one_number == (outputs[name].stage == "element"):
+                found, wanted = ("a value for each element", "one number")[:: 1 if one_number else -1]
+                raise TypeError(f"rule {signature.name}: its new {name} is {found}; it must be {wanted}.")
     nodes = tuple(recorder.nodes.values())
     return Graph(signature, flags, {name: s.node for name, s in inputs.items()}, outputs, nodes)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 import sys
 from pathlib import Path
@@ -34,6 +35,10 @@ def find(name: str) -> Rule:
     return getattr(importlib.import_module(f"{__name__}.{name.lower()}"), name.lower())
 
 
+class RuleFileError(ValueError):
+    """A rule's file raised as it ran; its cause is what was raised."""
+
+
 def named(name: str) -> Rule:
     """The rule of that name, or in that file if the name ends in ``.py``; raises as `find` and `load` do."""
     return load(name) if name.endswith(".py") else find(name)
@@ -45,7 +50,7 @@ def load(path: str | Path) -> Rule:
     With several, it is the one named like the file. Its card, if it has one, stands in the same file.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: no rule in it, or no telling which.
+        FileNotFoundError: no such file. RuleFileError: it raised. ValueError: no rule in it, or no telling which.
     """
     path = Path(path)
     if not path.is_file():
@@ -56,13 +61,19 @@ def load(path: str | Path) -> Rule:
         raise ValueError(f"{str(path)!r} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise RuleFileError(f"running {str(path)!r} raised {type(error).__name__}: {error}.") from error
     found: dict[str, Rule] = {}
+    refused = ""
     for name, value in vars(module).items():
         if getattr(value, "__module__", None) == module_name and callable(value) and not isinstance(value, type):
             try:
                 signature_of(value)
-            except TypeError:
+            except TypeError as error:
+                if [*inspect.signature(value).parameters][:2] == ["p", "g"]:
+                    refused = f" {error}"
                 continue
             found[name] = value
     if len(found) > 1 and path.stem in found:
@@ -70,6 +81,6 @@ def load(path: str | Path) -> Rule:
     if len(found) != 1:
         which = ", ".join(found) or "none"
         raise ValueError(
-            f"{str(path)!r} must define one rule: a function (p, g, slots ..., *, t, lr=...). Found: {which}."
+            f"{str(path)!r} must define one rule: a function (p, g, slots ..., *, t, lr=...). Found: {which}.{refused}"
         )
     return next(iter(found.values()))
