@@ -236,7 +236,7 @@ def test_cross_entropy(seeds):
     same(*both_ways(dataclasses.replace(of, metric=classes), seeds=seeds))
 
 
-@pytest.mark.parametrize("seeds", [(0, 1, 2), (5, 5, 5)])
+@pytest.mark.parametrize("seeds", [(0, 1, 2), (5, 5, 5), (3, 0, 3)])
 def test_a_data_loader_is_walked_in_each_seeds_own_order(seeds):
     loader = DataLoader(TensorDataset(*rows(40, 3)), batch_size=16, shuffle=True)
     same(*both_ways(task(MODELS["mlp"], train=loader), seeds=seeds))
@@ -262,11 +262,24 @@ def test_the_last_one_that_is_left_comes_to_the_same_bits(others):
         assert torch.equal(p, q)
 
 
-def test_a_leg_can_be_continued_either_way():
+def test_the_data_of_a_seed_are_asked_for_once(operations):
+    asked = []
+
+    def train(step, seed):
+        asked.append((step, seed))
+        return rows(16, 1000 * seed + step)
+
+    of = task(MODELS["mlp"], train=train)
+    train_together(of, trainings(of, seeds=(4, 7, 4)), schedule.warmup_cosine)
+    assert asked == [(step, seed) for step in range(STEPS) for seed in (4, 7)]
+
+
+@pytest.mark.parametrize("seeds", [(0, 1, 2), (3, 0, 3)])
+def test_a_leg_can_be_continued_either_way(seeds):
     of = task(MODELS["dropout"])
-    alone, together = both_ways(of, until=5)
+    alone, together = both_ways(of, seeds=seeds, until=5)
     same(alone, together)
-    later = trainings(of)
+    later = trainings(of, seeds=seeds)
     for training, before in zip(later, together, strict=True):
         training.load(before.state())
     for training in alone[:1]:

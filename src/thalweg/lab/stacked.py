@@ -95,7 +95,6 @@ class Stack:
         self.task, self.trainings, self.schedule = task, list(trainings), schedule
         first = self.trainings[0]
         self.step, self.start, self.until = first.step, first.step, first.step
-        self.shared = len({training.seed for training in trainings}) == 1
         self.template = task.build(first.seed).train()
         self.streams = [torch.Generator() for _ in trainings]
         for stream, training in zip(self.streams, trainings, strict=True):
@@ -119,11 +118,13 @@ class Stack:
 
     def _next(self) -> tuple[list[Any], Any]:
         """The next batch of every member, and what the vectorised loss gets."""
-        if self.shared:
-            batch = next(self.trainings[0].batches)
-            return [batch] * len(self.trainings), batch
-        batches = [next(training.batches) for training in self.trainings]
-        return batches, merged(batches)
+        taken = {seed: next(training.batches) for seed, training in self._leading().items()}
+        batches = [taken[training.seed] for training in self.trainings]
+        return batches, batches[0] if len(taken) == 1 else merged(batches)
+
+    def _leading(self) -> dict[int, Training]:
+        """For each seed the member whose place in the data moves on: the data of a seed are the same for all."""
+        return {training.seed: training for training in reversed(self.trainings)}
 
     def _plain_pass(self) -> list[tuple[float, list[Tensor | None], dict[str, Tensor]]]:
         """Loss, gradients and buffers of every member by the plain loop, which changes nothing else."""
@@ -248,7 +249,7 @@ class Stack:
 
     def _pass(self, parameters: Sequence[Tensor], merged: Any) -> Answer:
         tensors = {**self.stacked, **dict(zip(self.order, parameters, strict=True))}
-        losses = self.vectorised(merged, self.shared, [tensors[name] for name in self.names])
+        losses = self.vectorised(merged, [tensors[name] for name in self.names])
         # Members do not meet, so the gradient of the sum is every member's own.
         return losses, list(torch.autograd.grad(losses.sum(), parameters))
 
@@ -316,7 +317,7 @@ class Stack:
         for _, together in self.together:
             together.part()
         constant = {name: b for name, b in self.template.named_buffers() if name not in self.stacked}
-        position = self.trainings[0].batches.position
+        leading = self._leading()
         for training, stream in zip(self.trainings, self.streams, strict=True):
             places = places_of(training.model)
             for name in self.stacked:
@@ -325,8 +326,8 @@ class Stack:
                 if name in places:
                     _held(places[name]).copy_(value)
             training.own = [stream.get_state(), *training.own[1:]]
-            if self.shared:
-                training.batches = self.task.batches(training.seed, position)
+            if training is not leading[training.seed]:
+                training.batches = self.task.batches(training.seed, leading[training.seed].batches.position)
             if training.step < training.steps:  # it may go on: its own schedule has to be where it is
                 training.optimizer.step()  # nothing has a gradient: torch wants to see a step before a schedule's
                 for _ in range(training.step - getattr(training.scheduler, "last_epoch", 0)):

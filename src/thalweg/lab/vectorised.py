@@ -37,19 +37,18 @@ class Vectorised:
         places = places_of(template)
         self.places = [places[name] for name in stacked]
 
-    def __call__(self, batch: Any, shared: bool, tensors: Sequence[Tensor]) -> Tensor:
+    def __call__(self, batch: Any, tensors: Sequence[Tensor]) -> Tensor:
         """The losses, of shape (K,).
 
         Args:
             batch: what all members get, or their batches merged (`merged`).
-            shared: which of the two.
             tensors: those of `stacked`, in its order, each of shape (K, ...).
 
         Raises:
             Exception: whatever vmap says of an operation that it cannot do for all members at once.
         """
         leaves, form = pytree.tree_flatten(batch)
-        apart = [not shared and isinstance(leaf, Apart) for leaf in leaves]
+        apart = [isinstance(leaf, Apart) for leaf in leaves]
         moving = [leaf.tensor for leaf, own in zip(leaves, apart, strict=True) if own]
 
         def member(tensors: list[Tensor], moving: list[Tensor]) -> Tensor:
