@@ -176,3 +176,58 @@ def test_refusals_of_batches():
         tw.minimize(valley, torch.tensor(1.0, dtype=torch.float64), batched=True)
     with pytest.raises(ValueError, match="args"):
         tw.minimize(lambda x, y: (x - y).square().sum(), starts(4), (torch.ones(3, 3),), batched=True)
+
+
+def test_args_of_a_batch_may_be_arrays_or_lists():
+    x0 = starts(3)
+    given = [torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), np.array([1.0, 2.0, 3.0]), [1.0, 2.0, 3.0]]
+    results = [tw.minimize(lambda x, a: ((x - a) ** 4).sum(), x0, (args,), batched=True).x for args in given]
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+    with pytest.raises(TypeError, match=r"^args holds str; many problems at once need tensors"):
+        tw.minimize(lambda x, a: (x**2).sum(), x0, ("abc",), batched=True)
+
+
+@pytest.mark.parametrize(
+    ("fun", "sentence"),
+    [
+        (lambda x: (x**2).sum() if x[0] > 0 else (x**4).sum(), r"^fun asks for a number of x.*vectorized=True"),
+        (lambda x: (x**2).sum() * torch.rand(()), "^fun draws random numbers"),
+    ],
+)
+def test_what_vmap_cannot_is_said(fun, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        tw.minimize(fun, starts(3), batched=True)
+
+
+@pytest.mark.parametrize("derivative", ["hess", "hessp"])
+def test_second_derivatives_of_all_at_once(derivative):
+    x0 = starts(5).numpy()
+    n = x0.shape[1]
+
+    def value(x):
+        return (x**4).sum(-1) + (x**2).sum(-1)
+
+    def gradient(x):
+        return 4 * x**3 + 2 * x
+
+    def diagonal(x):
+        return 12 * x**2 + 2
+
+    sizes = []
+
+    def at_once(x, *v):
+        sizes.append(x.shape)
+        return diagonal(x) * v[0] if v else diagonal(x)[..., None] * np.eye(n)
+
+    one_by_one, together = (
+        tw.minimize(
+            value, x0, jac=gradient, method="newton-cg", batched=True, vectorized=vectorized, **{derivative: at_once}
+        )
+        for vectorized in (False, True)
+    )
+    assert sizes[0] == (n,)
+    assert sizes[-1][1:] == (n,)
+    assert together.success.all()
+    np.testing.assert_allclose(together.x, one_by_one.x, atol=1e-12)
+    np.testing.assert_array_equal(together.nhvp, one_by_one.nhvp)

@@ -442,3 +442,83 @@ def test_a_tensor_that_autograd_refuses_is_named():
         tw.minimize(lambda x: (x * x * data).sum(), torch.ones(3, dtype=torch.float64))
     with pytest.raises(ValueError, match="fun returned a value without a graph"):
         tw.minimize(lambda x: x.detach().sum(-1), torch.ones(2, 3, dtype=torch.float64), batched=True, vectorized=True)
+
+
+def quartic(p):
+    return (p["a"] ** 4).sum() + (p["b"] ** 2).sum()
+
+
+def test_a_gradient_in_the_form_of_x0_may_name_its_parts_in_any_order():
+    x0 = {"a": torch.ones(2, dtype=torch.float64), "b": torch.full((2,), 2.0, dtype=torch.float64)}
+
+    def both(p):
+        return quartic(p), {"b": 2 * p["b"], "a": 4 * p["a"] ** 3}
+
+    given, autograd = tw.minimize(both, x0, jac=True), tw.minimize(quartic, x0)
+    assert given.nfev == autograd.nfev
+    torch.testing.assert_close(given.x, autograd.x, rtol=1e-9, atol=1e-9)
+    for wrong in ([1.0, 2.0], {"a": x0["a"], "c": x0["b"]}, None):
+        with pytest.raises(TypeError, match=r"^the gradient is (list|dict|NoneType); it must have the form of x0"):
+            tw.minimize(lambda p, wrong=wrong: (quartic(p), wrong), x0, jac=True)
+    with pytest.raises(ValueError, match=r"^the gradient has the shape \(3,\), \(1,\)"):
+        tw.minimize(lambda p: (quartic(p), {"a": torch.ones(3), "b": torch.ones(1)}), x0, jac=True)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (dict(jac=lambda x: 2j * x), "^the gradient holds complex128; it must hold real numbers"),
+        (dict(jac=lambda x: None), "^the gradient holds object"),
+        (dict(jac=lambda x: 2 * x, hess=lambda x: 2j * np.eye(2)), "^hess's matrix holds complex128"),
+        (dict(jac=lambda x: 2 * x, hessp=lambda x, v: None), "^hessp's product holds object"),
+    ],
+)
+def test_derivatives_that_are_no_real_numbers_are_refused(more, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        tw.minimize(lambda x: x @ x, np.ones(2), **more)
+    with pytest.raises(TypeError, match=r"^the gradient holds torch\.complex128"):
+        tw.minimize(lambda x: x @ x, START, jac=lambda x: 2j * x)
+
+
+@pytest.mark.parametrize("answer", [True, np.True_, torch.tensor(True)], ids=["python", "numpy", "torch"])
+def test_the_callback_stops_with_any_kind_of_true(answer):
+    result = tw.minimize(rosenbrock, START, callback=lambda x: answer)
+    assert (result.status, result.nit) == (4, 1)
+
+
+def test_a_pair_may_be_a_list_as_in_scipy():
+    assert tw.minimize(lambda x: [x @ x, 2 * x], np.ones(3), jac=True).success
+
+
+def test_what_is_changed_in_place_is_the_users_own_copy():
+    def greedy(x):
+        x -= 1
+        return (x**2).sum(-1), 2 * x
+
+    one = tw.minimize(greedy, np.zeros(2), jac=True)
+    many = tw.minimize(greedy, np.zeros((3, 2)), jac=True, batched=True, vectorized=True)
+    assert one.success
+    assert many.success.all()
+    np.testing.assert_array_equal(many.x, np.stack([one.x] * 3))
+
+    def product(x, v):
+        v *= 12 * x**2
+        return v
+
+    changing, keeping = (
+        tw.minimize(lambda x: ((x**4).sum(), 4 * x**3), np.ones(3), jac=True, hessp=hessp)
+        for hessp in (product, lambda x, v: 12 * x**2 * v)
+    )
+    np.testing.assert_array_equal(changing.x, keeping.x)
+    with pytest.raises(TypeError, match=r"^fun changes x in place"):
+        tw.minimize(lambda x: x.sub_(1).square().sum(), START)
+
+
+@pytest.mark.parametrize("derivative", ["hess", "hessp"])
+def test_success_is_also_said_of_a_best_point_that_the_walk_did_not_go_to(derivative):
+    nothing = {"hess": lambda x: np.diag(x * np.nan), "hessp": lambda x, v: v * np.nan}[derivative]
+    result = tw.minimize(
+        lambda x: ((x**4).sum(), 4 * x**3), np.ones(2), jac=True, method="newton-cg", **{derivative: nothing}
+    )
+    assert result.success == bool(abs(result.grad).max() <= 1e-5)
+    assert result.success

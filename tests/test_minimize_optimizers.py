@@ -202,3 +202,52 @@ def test_a_copy_goes_on_like_the_original(make):
         return loss
 
     assert copied.step(closure_of_the_copy) == loss
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_frozen_parameters_are_left_out(make):
+    model, _, _ = regression(make)
+    model[0].requires_grad_(False)
+    before = copy.deepcopy(model[0].state_dict())
+    x = torch.linspace(-1, 1, 10, dtype=torch.float64).repeat(2, 1).T
+
+    def steps(params):
+        optimizer = make(params)
+
+        def closure():
+            optimizer.zero_grad()
+            loss = (model(x) - x[:, :1] ** 2).square().mean()
+            if optimizer.backward:
+                loss.backward()
+            return loss
+
+        return [optimizer.step(closure) for _ in range(2)]
+
+    start = copy.deepcopy(model.state_dict())
+    everything = steps(model.parameters())
+    torch.testing.assert_close(model[0].state_dict(), before, rtol=0, atol=0)
+    model.load_state_dict(start)
+    assert steps(model[2].parameters()) == everything
+    model.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"^params are all frozen"):
+        steps(model.parameters())
+
+
+def test_sparse_gradients_are_gradients():
+    rows = torch.tensor([1, 2])
+
+    def embedded(sparse):
+        torch.manual_seed(0)
+        table = torch.nn.Embedding(5, 2, sparse=sparse).double()
+        optimizer = tw.LBFGS(table.parameters())
+
+        def closure():
+            optimizer.zero_grad()
+            loss = ((table(rows) - 1) ** 4).sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        return table.weight.detach()
+
+    assert torch.equal(embedded(sparse=True), embedded(sparse=False))

@@ -13,6 +13,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import torch
 
 from thalweg.minimize.loop import CALLBACK, CONVERGED, INTERRUPTED, MAXFUN, MAXITER, STALLED, Limits, Progress, run
 from thalweg.minimize.methods import METHODS, SEARCHES, Method, along_lines
@@ -69,7 +70,7 @@ def minimize(
             unknowns, and "lbfgs" above.
         jac: see fun. Default None: autograd.
         hess: ``hess(x, *args) -> (n, n)``; with `vectorized` (k, n, n). Default: autograd.
-        hessp: ``hessp(x, v, *args) -> (n,)``. Default: autograd.
+        hessp: ``hessp(x, v, *args) -> (n,)``; with `vectorized` (k, n). Default: autograd.
         bounds: refused; there are no constrained methods here.
         tol: the same as ``options["gtol"]``.
         callback: ``callback(intermediate_result)`` gets a `Result` after every step, ``callback(x)`` the
@@ -182,8 +183,10 @@ def _stopper(callback: Callable[..., Any], form: Form, method: Method) -> Callab
     def stop(progress: Progress) -> bool:
         try:
             if whole:
-                return callback(intermediate_result=_result(progress, form, method)) is True
-            return callback(form.give(progress.x)) is True
+                answer = callback(intermediate_result=_result(progress, form, method))
+            else:
+                answer = callback(form.give(progress.x))
+            return isinstance(answer, bool | np.bool_ | torch.Tensor) and bool(answer)
         except StopIteration:
             return True
 
@@ -208,8 +211,6 @@ def _result(progress: Progress, form: Form, method: Method) -> Result:
         fun: Any = progress.fun.copy()
         many: dict[str, Any] = {name: value.copy() for name, value in counts.items()}
         if not form.numpy:
-            import torch
-
             fun = torch.from_numpy(fun).to(form.start)
             success = torch.from_numpy(success)
             many = {name: torch.from_numpy(value) for name, value in many.items()}

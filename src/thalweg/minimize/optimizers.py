@@ -64,12 +64,13 @@ class FullBatch(torch.optim.Optimizer):
                 self.param_groups.pop()
                 raise ValueError(f"{name} is {param_group[name]!r} in one group; it must be alike in all groups.")
         kinds = {(p.dtype, p.device) for p in self._parameters()}
-        if len(kinds) > 1 or next(iter(kinds))[0] not in (torch.float32, torch.float64):
+        if len(kinds) > 1 or not {dtype for dtype, _ in kinds} <= {torch.float32, torch.float64}:
             self.param_groups.pop()
             raise ValueError("params must all be torch.float32 or all torch.float64, on one device.")
 
     def _parameters(self) -> list[torch.Tensor]:
-        return [p for group in self.param_groups for p in group["params"]]
+        """Those that are not frozen."""
+        return [p for group in self.param_groups for p in group["params"] if p.requires_grad]
 
     def state_dict(self) -> dict[str, Any]:
         """See `torch.optim.Optimizer.state_dict`; ``"method"`` says what the state is of."""
@@ -112,7 +113,7 @@ class FullBatch(torch.optim.Optimizer):
         return flat.numpy() if flat.device.type == "cpu" else flat
 
     def _gradients(self) -> Array:
-        return self._vector([torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters()])
+        return self._vector([torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in self._parameters()])
 
     def step(self, closure: Callable[[], Any]) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Take up to `max_iter` steps.
@@ -132,6 +133,8 @@ class FullBatch(torch.optim.Optimizer):
                 f"closure is {closure!r}; {type(self).__name__}.step needs a function that returns the loss."
             )
         group, parameters = self.param_groups[0], self._parameters()
+        if not parameters:
+            raise ValueError("params are all frozen; at least one must require a gradient.")
         problem = _ClosureProblem(self, closure)
         x = self._vector(parameters).copy() if parameters[0].device.type == "cpu" else self._vector(parameters)
         known = self.state[parameters[0]].get("walk")

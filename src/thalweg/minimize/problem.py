@@ -15,13 +15,17 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from thalweg.minimize.arrays import Array, Number, Rows, copied, namespace
+from thalweg.minimize.arrays import Array, Number, Rows, copied, matvec, namespace
 
 SINGLE: Any = (torch.Tensor, np.ndarray, Real)  # what may hold one number
 
 
 REFUSED = {  # what torch says where autograd cannot go through fun, and what is to be done
     "Can't call numpy()": "fun uses numpy on x and jac is None; a numpy function must bring its gradient.",
+    "leaf Variable that requires grad": "fun changes x in place; it must make new tensors.",
+    "vmap: It looks like": "fun asks for a number of x, by .item() or in an if, and batched is True; torch.where "
+    "chooses for each problem, and with vectorized=True fun gets them all.",
+    "vmap: called random": "fun draws random numbers; it must be the same function at every call.",
     "Inference tensors cannot be saved": "fun uses a tensor made under torch.inference_mode(), which autograd refuses; "
     "give it a clone made outside.",
 }
@@ -90,14 +94,21 @@ class Form:
         return self.tensors(torch.from_numpy(flat.copy()) if isinstance(flat, np.ndarray) else flat.clone())
 
     def flat(self, value: Any, what: str, shape: tuple[int, ...]) -> torch.Tensor:
-        """A gradient in the form of x0 as a tensor of this shape, (n,) or (k, n)."""
-        leaves = pytree.tree_leaves(value)
-        shapes = [tuple(np.shape(leaf)) for leaf in leaves]
-        if sum(map(math.prod, shapes)) != math.prod(shape):
-            said = ", ".join(map(str, shapes))
+        """A gradient in the form of x0, or as one array, as a tensor of this shape, (n,) or (k, n)."""
+        count = math.prod(shape[:-1])
+        try:
+            whole = pytree.tree_is_leaf(value)
+            leaves = [value] if whole else self.tree.flatten_up_to(value)  # a dict in any order of its keys
+            parts = [torch.as_tensor(leaf).detach() for leaf in leaves]
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"{what} is {type(value).__name__}; it must have the form of x0.") from None
+        sizes = [sum(self.sizes)] if whole else self.sizes
+        if [part.numel() for part in parts] != [count * size for size in sizes]:
+            said = ", ".join(str(tuple(part.shape)) for part in parts)
             raise ValueError(f"{what} has the shape {said}; it must have that of x0, {sum(self.sizes)} numbers.")
-        parts = [torch.as_tensor(leaf).detach().reshape((*shape[:-1], -1)) for leaf in leaves]
-        return torch.cat(parts, -1).to(self.start)
+        if any(part.is_complex() for part in parts):
+            raise TypeError(f"{what} holds {parts[0].dtype}; it must hold real numbers.")
+        return torch.cat([part.reshape((*shape[:-1], -1)) for part in parts], -1).to(self.start)
 
 
 class Problem:
@@ -124,6 +135,8 @@ class Problem:
                         f"args holds {type(arg).__name__} without a leading axis of {len(form.start)} problems; what "
                         "all problems share belongs into fun itself."
                     )
+            if jac is None and not vectorized:
+                self.args = tuple(_tensor(arg, form.device) for arg in args)
         self.on_host = on_numpy(form.device)
         self.graph: tuple[Any, Any, Any] = (None, None, None)
         if jac is None:
@@ -149,7 +162,8 @@ class Problem:
         return x.numpy(force=True)[()] if self.on_host else x.detach()
 
     def _argument(self, x: Array) -> Any:
-        """Points as the user's function wants them, (n,) or (k, n)."""
+        """Points as the user's function wants them, (n,) or (k, n), in a copy: he may write into it."""
+        x = copied(x)
         if self.form.numpy and self.jac is not None:
             return x if len(self.form.shapes[0]) == 1 else x.reshape(x.shape[:-1] + tuple(self.form.shapes[0]))
         return self.form.tensors(self._torch(x))
@@ -162,11 +176,11 @@ class Problem:
     def _given(self, x: Any, args: tuple) -> tuple[Any, Any]:
         if self.jac is True:
             pair = self.fun(x, *args)
-            if not isinstance(pair, tuple) or len(pair) != 2:
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
                 raise TypeError(
                     f"jac is True and fun returned {type(pair).__name__}; it must return (value, gradient)."
                 )
-            return pair
+            return tuple(pair)
         return self.fun(x, *args), self.jac(x, *args)
 
     def _each(self, one: Callable[..., Any], members: Rows, *arrays: Array) -> list[Any]:
@@ -177,7 +191,7 @@ class Problem:
 
     def _one_given(self, x: Array, args: tuple) -> tuple[Number, Array]:
         """The user's own gradient, of one problem."""
-        value, grad = self._given(self._argument(copied(x)), args)  # a copy: the user may write into it
+        value, grad = self._given(self._argument(x), args)
         return self._number(value), self._gradient(grad, x)
 
     def _batch_given(self, x: Array, members: np.ndarray) -> tuple[Array, Array]:
@@ -189,9 +203,10 @@ class Problem:
     def _gradient(self, grad: Any, x: Array, what: str = "the gradient") -> Array:
         """A gradient, or gradients, of the shape of x."""
         if self.form.numpy:
-            array = np.array(grad, dtype=x.dtype)  # a copy: the user may reuse his own
+            array = _real(grad, what)
             if array.size != x.size:
                 raise ValueError(f"{what} has the shape {array.shape}; it must have that of x0.")
+            array = array if array.dtype == x.dtype else array.astype(x.dtype)
             return array if array.shape == x.shape else array.reshape(x.shape)
         return self._array(self.form.flat(grad, what, x.shape).clone())
 
@@ -288,11 +303,17 @@ class Problem:
         shape = (*x.shape, x.shape[-1])
         if math.prod(np.shape(H)) != math.prod(shape):
             raise ValueError(f"hess returned the shape {tuple(np.shape(H))}; it must be {shape}.")
-        return self._array(torch.as_tensor(H).detach().reshape(shape).to(self.form.start))
+        H = H if isinstance(H, torch.Tensor) else torch.from_numpy(_real(H, "hess's matrix"))
+        return self._array(H.detach().reshape(shape).to(self.form.start))
 
     def product(self, x: Array, v: Array, members: Rows) -> Array:
         """(..., n): the Hessians at x times the vectors v."""
-        if self.hessp is not None or self.hess is not None:
+        if self.hessp is None and self.hess is not None:
+            return matvec(self.hessian(x, members), v)
+        if self.hessp is not None:
+            if self.vectorized:
+                given = self.hessp(self._argument(x), self._argument(v), *self._arguments(members))
+                return self._gradient(given, x, "hessp's product")
             if self.form.batched:
                 return self._each(self._one_product, members, x, v)[0]
             return self._one_product(x, v, self.args)[0]
@@ -317,8 +338,6 @@ class Problem:
         return v * 0 if Hv is None else self._array(Hv)
 
     def _one_product(self, x: Array, v: Array, args: tuple) -> tuple[Array]:
-        if self.hessp is None:
-            return (self._one_hessian(x, args)[0] @ v,)
         product = self.hessp(self._argument(x), self._argument(v), *args)
         return (self._gradient(product, x, "hessp's product"),)
 
@@ -330,6 +349,24 @@ class Problem:
 def hessian(fun: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     """Reverse over reverse: every operation has a backward, not every one a forward derivative."""
     return torch.func.jacrev(torch.func.grad(fun))
+
+
+def _real(value: Any, what: str) -> np.ndarray:
+    """What the user's function returned, in a copy: he may use his own again."""
+    array = np.array(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{what} holds {array.dtype}; it must hold real numbers.")
+    return array
+
+
+def _tensor(arg: Any, device: torch.device) -> torch.Tensor:
+    """One of args, as vmap wants it."""
+    if isinstance(arg, torch.Tensor):
+        return arg
+    try:
+        return torch.from_numpy(np.array(arg)).to(device)
+    except (TypeError, ValueError):
+        raise TypeError(f"args holds {type(arg).__name__}; many problems at once need tensors or arrays.") from None
 
 
 def _number(value: Any) -> float:

@@ -187,7 +187,8 @@ def run(
                 if stop or some(ended):
                     if stop:
                         now.status = now.status * 0 + CALLBACK
-                    for reason, met in ((STALLED, ended), (MAXFUN, dear), (MAXITER, long), (CONVERGED, done)):
+                    flat = ended & (now.norm <= limits.gtol)  # the best point may be one that the walk did not go to
+                    for reason, met in ((STALLED, ended), (MAXFUN, dear), (MAXITER, long), (CONVERGED, done | flat)):
                         now.status = where(met, reason, now.status)
                     whole.put(now)
                     left = np.flatnonzero(now.status < 0)
