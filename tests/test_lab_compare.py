@@ -116,19 +116,37 @@ def test_trained_together_the_numbers_are_the_same_up_to_rounding(result, jobs, 
     assert together.decision["outcome"] == result.decision["outcome"]
 
 
-def test_a_task_that_cannot_be_vectorised_is_trained_one_after_the_other(monkeypatch):
-    def branching(model, data):
-        loss = toy_task.mse(model, data)
-        return loss if loss.item() > 0 else -loss
+def branching(model, data):
+    loss = toy_task.mse(model, data)
+    return loss if loss.item() > 0 else -loss
 
+
+def test_what_could_not_be_trained_together_is_said_also_by_a_comparison_that_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("thalweg.lab.measured.decide", lambda *_: Way(8, 2, "asked for"))
+    task = dataclasses.replace(toy_task.task, loss=branching)
+    whole = compare(task, "sgd,momentum", points=3, jobs=1)
+    ended = []
+
+    def stop(event):
+        ended.extend([event] * isinstance(event, Finished))
+        if len(ended) == 10:
+            raise KeyboardInterrupt
+
+    compare(task, "sgd,momentum", points=3, jobs=1, out=tmp_path, progress=stop)
+    again = compare(task, "sgd,momentum", points=3, jobs=1, out=tmp_path)
+    assert again.decision == whole.decision
+
+
+def test_a_task_that_cannot_be_vectorised_is_trained_one_after_the_other(monkeypatch):
     task = dataclasses.replace(toy_task.task, loss=branching)
     found = compare(task, "sgd,momentum", points=3, jobs=1)
     assert found.data["together"]["members"] == 1
-    assert "item" in found.data["together"]["why"]
+    assert found.data["together"]["why"] == "the loss reads a number out of a tensor, by .item(), float() or an if"
     monkeypatch.setattr("thalweg.lab.measured.decide", lambda *_: Way(8, 2, "asked for"))
     forced = compare(task, "sgd,momentum", points=3, jobs=1)
     assert [r["final"] for r in forced.runs] == [r["final"] for r in found.runs]
-    assert any("one after the other" in note for note in forced.decision["notes"])
+    [note] = [note for note in forced.decision["notes"] if "one after the other" in note]
+    assert note.startswith("runs of momentum, sgd were trained one after the other: the loss reads a number")
 
 
 def test_stack_is_auto_or_off():

@@ -199,7 +199,7 @@ def test_trials_of_all_optimizers_share_chunks_and_minimizers_do_not():
 
 
 def test_an_optimizer_that_is_refused_leaves_the_others_together():
-    said, done = [], []
+    done = []
 
     def perform(work, report):
         answers = []
@@ -213,11 +213,13 @@ def test_an_optimizer_that_is_refused_leaves_the_others_together():
         return answers
 
     stage = [trial(name, lr) for name in ("sgd", "odd", "adamw") for lr in (1.0, 2.0)]
-    stacking = Stacking(perform, Way(members=32), said.append)
+    stacking = Stacking(perform, Way(members=32))
     told = []
-    assert [run.final for run in stacking(stage, told.append)] == 3 * [1.0, 2.0]
+    runs = stacking(stage, told.append)
+    assert [run.final for run in runs] == 3 * [1.0, 2.0]
     assert {event.trial for event in told if isinstance(event, Finished)} == set(stage)
-    assert said == ["2 runs of odd were trained one after the other: it is odd"]
+    assert [run.alone for run in runs] == [None, None, "it is odd", "it is odd", None, None]
+    assert [event.run for event in told if isinstance(event, Finished) and event.trial.optimizer == "odd"] == runs[2:4]
     assert [len(work.trials) if isinstance(work, Chunk) else 1 for work in done] == [6, 2, 2, 2, 1, 1]
     done.clear()
     stacking([trial(name, lr) for name in ("sgd", "odd", "adamw") for lr in (3.0, 4.0)], told.append)
@@ -338,7 +340,7 @@ def numpy_noise(model, batch):
     ("of", "says"),
     [
         (task(Noisy), "random"),
-        (task(Branching), "data-dependent control flow"),
+        (task(Branching), "control flow of the loss depends on data"),
         (task(Hidden), "shift"),
         (task(Counting), "counts"),
         (task(MODELS["mlp"], loss=item), "item"),

@@ -1,6 +1,7 @@
 """A task: its halves, its data order, every mistake that `check` explains, and where tasks are found."""
 
 import doctest
+import os
 import random
 import sys
 from collections import namedtuple
@@ -280,6 +281,23 @@ def test_a_loader_leaves_the_random_streams_alone(kind):
     before = streams(given)
     taken(make(train=loader), 3)
     assert streams(given) == before
+
+
+class Where(Augmented):
+    def __getitem__(self, i):
+        return torch.tensor([i, os.getpid()])
+
+
+def test_a_loader_starts_no_workers_unless_it_prepares_them():
+    def processes(**others):
+        loader = DataLoader(Where(), batch_size=5, num_workers=1, persistent_workers=True, timeout=60, **others)
+        task = make(train=loader, validation=loader)
+        return {int(row[1]) for data in (taken(task, 0, n=2), *task.selects) for row in data}
+
+    assert processes() == {os.getpid()}
+    assert os.getpid() not in processes(worker_init_fn=id)
+    plain, working = (make(train=DataLoader(Augmented(), 4, shuffle=True, num_workers=n)) for n in (0, 2))
+    assert torch.equal(taken(plain, 3), taken(working, 3))
 
 
 def streams(*generators):

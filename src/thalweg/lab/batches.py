@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -43,7 +44,7 @@ class Batches:
         position: Any = None,
         empty: Callable[[], Exception] = StopIteration,
     ):
-        self.train, self.seed = train, seed
+        self.train, self.seed = in_process(train) if isinstance(train, DataLoader) else train, seed
         self._empty = empty
         self._taken = 0  # of a loader: in this epoch
         if not isinstance(train, DataLoader):
@@ -97,3 +98,15 @@ class Batches:
             self._own = [read() for read, _ in self._streams]
         self._taken += 1
         return batch
+
+
+def in_process(loader: DataLoader) -> DataLoader:
+    """The same loader without its worker processes: runs have all cores, and many of them may be trained as one.
+
+    One that prepares its workers, by `worker_init_fn`, keeps them.
+    """
+    if loader.worker_init_fn is not None:
+        return loader
+    alike = copy.copy(loader)
+    alike.num_workers, alike.timeout = 0, 0
+    return alike

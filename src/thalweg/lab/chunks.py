@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from thalweg import schedule as schedules
@@ -91,7 +91,6 @@ class Stacking:
     Args:
         perform: does a list of trials and chunks, with `Work` where the work is.
         way: how many, at most and at least.
-        told: called with a sentence when a chunk was refused.
         apart: names of optimizers that share no chunk with others.
         jobs: processes that shall have something to do.
 
@@ -103,13 +102,12 @@ class Stacking:
         self,
         perform: Callable[..., Any],
         way: Way,
-        told: Callable[[str], None],
         apart: Collection[str] = (),
         jobs: int = 1,
     ):
-        self.perform, self.way, self.told, self.apart, self.jobs = perform, way, told, set(apart), jobs
+        self.perform, self.way, self.apart, self.jobs = perform, way, set(apart), jobs
         self.stage: Sequence[Trial] = ()
-        self._alone: set[Trial] = set()
+        self._alone: dict[Trial, str] = {}  # why
 
     def __call__(self, trials: Sequence[Trial], report: Progress) -> list[Run]:
         """The runs, in the order of the trials."""
@@ -125,6 +123,7 @@ class Stacking:
         def translated(event: Event) -> None:
             if not isinstance(event, Started | Finished) or not isinstance(event.trial, Chunk):
                 if isinstance(event, Finished):
+                    event = replace(event, run=replace(event.run, alone=self._alone.get(event.trial)))
                     runs[event.trial] = event.run
                 report(event)
             elif isinstance(event, Started):
@@ -152,12 +151,12 @@ class Stacking:
         why = answer.refused if isinstance(answer, Chunked) else answer.error
         if not why:
             return []
-        if len(chunk.optimizers) > 1:
-            return chunk.apart()
-        self._alone.update(chunk.trials)
-        self.apart.update(chunk.optimizers)
-        self.told(f"{len(chunk.trials)} runs of {chunk.optimizers[0]} were trained one after the other: {why}")
-        return []
+        smaller = chunk.apart() if len(chunk.optimizers) > 1 else []
+        left = {trial for each in smaller for trial in each.trials}
+        self._alone |= {trial: why for trial in chunk.trials if trial not in left}
+        if len(chunk.optimizers) == 1:
+            self.apart.update(chunk.optimizers)
+        return smaller
 
 
 def limited(limit: Callable[[Sequence[Trial]], float]) -> Callable[[Any], float]:

@@ -259,7 +259,7 @@ class Comparison:
                     plan = settled(plan, costs, self.amount, self.equal, shared_by)
                     report(_estimate(plan, self.task, costs, self.jobs))
                     apart = {c.name for c in self.competitors if c.minimizes}
-                    stacking = Stacking(perform, way, findings.notes.append, apart, self.jobs)
+                    stacking = Stacking(perform, way, apart, self.jobs)
                     perform = retried(stacking)
                     perform = remembered(perform, store) if store else perform
                     _drive(plan, findings, perform, report, states, store, stacking)

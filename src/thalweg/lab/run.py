@@ -33,6 +33,7 @@ class Run:
         reported: of a run that helps to choose between settings, the final metric on the half that chooses nothing:
             how far they are apart there (protocol.search_lucks). None for all others.
         memory: bytes it took (cost.memory_of).
+        alone: None, or why it could not be trained as one with others, where that was tried.
     """
 
     final: float | None
@@ -44,6 +45,7 @@ class Run:
     details: str | None = None
     reported: float | None = None
     memory: int | None = None
+    alone: str | None = None
 
     @property
     def diverged(self) -> bool:

@@ -23,7 +23,7 @@ from thalweg.lab.captured import STEPS, Answer, Captured
 from thalweg.lab.randomness import undisturbed
 from thalweg.lab.task import Task
 from thalweg.lab.train import Training
-from thalweg.lab.vectorised import Refused, Vectorised, merged, places_of
+from thalweg.lab.vectorised import Refused, Vectorised, merged, places_of, refusal
 from thalweg.optimizer import Optimizer
 from thalweg.together import Together
 
@@ -83,8 +83,7 @@ def train_together(
     except Refused:
         raise
     except Exception as error:  # vmap's refusals are of many types; what is the task's own, the plain loop meets again
-        sentence = " ".join(str(error).split())
-        raise Refused(f"{type(error).__name__}: {sentence[:300]}") from error
+        raise Refused(refusal(error)) from error
     share_out()
 
 

@@ -51,7 +51,8 @@ def summary(
     decision = findings.decision or _without_confirmation(plan, findings, interrupted)
     by_name = {c.name: c for c in competitors}
     unconfirmed = [name for name in plan.spaces if name not in findings.promoted]
-    notes = [*decision.notes, *findings.notes, *faults.notes(_as_far_as_they_came(findings))]
+    done = _as_far_as_they_came(findings)
+    notes = [*decision.notes, *findings.notes, *faults.notes(done), *_apart(done)]
     if findings.promoted and unconfirmed:
         notes.append(f"behind in the search and so not confirmed: {', '.join(unconfirmed)}")
     return _strict(
@@ -222,6 +223,18 @@ def _pruning(name: str, plan: Plan, findings: Findings) -> list[dict[str, Any]]:
         pruned = sum(t.until == until and not r.diverged and not r.failed for t, r in findings.tried(name, *SEARCHED))
         rungs.append({"step": until, "pruned": pruned, "n": len(pairs), "spearman": statistics.spearman(pairs)})
     return rungs
+
+
+def _apart(done: Done) -> list[str]:
+    """A sentence about every reason for which runs could not be trained as one."""
+    reasons: dict[str, set[str]] = {}
+    for trial, run in done:
+        if run.alone is not None:
+            reasons.setdefault(run.alone, set()).add(trial.optimizer)
+    return [
+        f"runs of {', '.join(sorted(names))} were trained one after the other: {why}"
+        for why, names in sorted(reasons.items())
+    ]
 
 
 def _run(candidate: Candidate, trial: Trial, run: Run) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Subset
 
-from thalweg.lab.batches import Batches
+from thalweg.lab.batches import Batches, in_process
 from thalweg.lab.randomness import undisturbed
 from thalweg.signature import did_you_mean
 
@@ -40,7 +40,8 @@ class Task:
       stream is seeded by the seed before the call, so a module that draws its weights from torch needs
       nothing more.
     - `train`: `(step, seed) -> batch`, `step` counting from 0, the same batch for the same arguments; or a
-      `torch.utils.data.DataLoader`, whose order the seed then decides.
+      `torch.utils.data.DataLoader`, whose order the seed then decides, and which starts no workers (unless it has a
+      `worker_init_fn`).
     - `loss`: `(model, batch) -> ` scalar tensor, to be minimised; called in train mode.
     - `validation`: a tensor or array; a tuple, list or dict of them with equal first dimension; a `Dataset`
       with a length; a `DataLoader` over one; or a list of batches. At least two items.
@@ -182,7 +183,7 @@ class Task:
             Subset(loader.dataset, rows),
             batch_size=size,
             collate_fn=loader.collate_fn,
-            num_workers=loader.num_workers,
+            num_workers=in_process(loader).num_workers,
             pin_memory=loader.pin_memory,
             worker_init_fn=loader.worker_init_fn,
         )

@@ -21,6 +21,25 @@ class Refused(Exception):
     """These runs cannot be trained as one; one sentence says why."""
 
 
+SAID = {  # by vmap, to whom it may concern; and what it means for a task
+    "called random operation while in randomness error mode": "the loss draws random numbers other than dropout's",
+    "calling .item() on a Tensor": "the loss reads a number out of a tensor, by .item(), float() or an if",
+    "data-dependent control flow": "the control flow of the loss depends on data: an if or a loop on a tensor",
+}
+
+
+def refusal(error: Exception) -> str:
+    """One sentence about what cannot be done for all members at once.
+
+    >>> refusal(RuntimeError("vmap: called random operation while in randomness error mode. Please ..."))
+    "the loss draws random numbers other than dropout's"
+    >>> refusal(RuntimeError("no rule for it"))
+    'RuntimeError: no rule for it'
+    """
+    said = " ".join(str(error).split())
+    return next((ours for theirs, ours in SAID.items() if theirs in said), f"{type(error).__name__}: {said[:300]}")
+
+
 class Vectorised:
     """The losses of K members on their batches, followed by autograd down to the stacked tensors.
 

@@ -24,7 +24,7 @@ from thalweg.lab.randomness import undisturbed
 from thalweg.lab.stacked import FindSchedule, Stack
 from thalweg.lab.task import Task
 from thalweg.lab.train import Configure, Training
-from thalweg.lab.vectorised import Refused
+from thalweg.lab.vectorised import Refused, refusal
 
 SIZES = (8, 32)  # members that are tried
 STEPS = 8  # timed, after one that is not
@@ -108,8 +108,7 @@ def decide(task: Task, configure: Configure, schedule: FindSchedule, steps: int,
             except Refused as refused:
                 return Way(why=str(refused), loop=loop)
             except Exception as error:  # of many types: what vmap cannot do, and what is the task's own
-                sentence = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                return Way(why=sentence[:300], loop=loop)
+                return Way(why=refusal(error), loop=loop)
             if found[size] * size > PATIENCE:
                 break
     return _chosen(loop, found)
