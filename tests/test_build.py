@@ -87,6 +87,42 @@ def test_a_folder_that_others_can_write_is_refused(tmp_path, monkeypatch):
         build.cache_folder()
 
 
+def test_a_damaged_library_is_compiled_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path / "kernels"))
+    source = 'extern "C" int answer() { return 43; }'
+    build.library_path(source).write_bytes(b"")
+    build.load.cache_clear()
+    assert build.load(source).answer() == 43
+    assert build.library_path(source).stat().st_size > 0
+    build.load.cache_clear()
+
+
+def full(*_):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("why", ["is no folder", "can be written by others", "No space left"])
+def test_kernels_are_compiled_for_this_process_where_the_cache_cannot_be_used(tmp_path, monkeypatch, why):
+    """A step goes on compiled, and a warning says once why the next process compiles again."""
+    cache = tmp_path / "kernels"
+    if why == "is no folder":
+        cache.write_text("")
+    else:
+        cache.mkdir(mode=0o700)
+    if why == "can be written by others":
+        cache.chmod(0o777)
+    if why == "No space left":
+        monkeypatch.setattr(build.shutil, "copy", full)
+    monkeypatch.setenv("THALWEG_CACHE", str(cache))
+    monkeypatch.setattr(build, "_said", [])
+    build.load.cache_clear()
+    with pytest.warns(UserWarning, match=f"every process compiles its kernels anew, .*{why}") as seen:
+        assert [build.load(f'extern "C" int answer() {{ return {n}; }}').answer() for n in (44, 45)] == [44, 45]
+    assert len(seen) == 1
+    assert not cache.is_dir() or not list(cache.iterdir())
+    build.load.cache_clear()
+
+
 def test_a_compiler_that_fails_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("THALWEG_CACHE", str(tmp_path))
     build.load.cache_clear()

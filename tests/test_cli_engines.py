@@ -173,6 +173,15 @@ def test_show_prints_the_triton_of_a_rule():
     assert "tl.pointer_type(tl.float32)" in shown
 
 
+@pytest.mark.parametrize("command", ["list", "clear", "build"])
+def test_kernels_without_a_folder_for_them_say_so(tmp_path, monkeypatch, command):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path / "file"))
+    done = call("kernels", command)
+    assert done.exit_code == 2
+    assert "is no folder, and cannot be made: File exists." in done.stderr
+
+
 def test_kernels_refuse_what_they_do_not_know():
     done = call("kernels", "show", "sgd", "--dtype", "float23")
     assert done.exit_code == 2

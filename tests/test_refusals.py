@@ -237,6 +237,16 @@ def test_a_misuse_leaves_nothing_behind(name):
     assert optimizer.state_dict() == before
 
 
+def test_the_engine_in_the_environment(monkeypatch):
+    """Set to nothing it is not set; a word that is no engine is refused."""
+    params = [torch.ones(2, requires_grad=True)]
+    monkeypatch.setenv("THALWEG_ENGINE", "")
+    assert tw.SGD(params).engine == "auto"
+    monkeypatch.setenv("THALWEG_ENGINE", "eagre")
+    with pytest.raises(ValueError, match=r"THALWEG_ENGINE is 'eagre'; it must be one of .* Did you mean 'eager'"):
+        tw.SGD(params)
+
+
 def test_wrong_values_from_a_scheduler_or_by_hand_are_the_users_own():
     """A group's dict is open, as in torch: what is written there later is used as it is."""
     p = leaf()

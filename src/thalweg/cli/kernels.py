@@ -26,7 +26,9 @@ def list_() -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("engine", "rule", "types", "file", "bytes", "age"):
         table.add_column(title, justify="right" if title in ("bytes", "age") else "left")
-    for kernel in build.kernels():
+    with explained():
+        found = build.kernels()
+    for kernel in found:
         facts = kernel.stat()
         rule, types = build.label(kernel)
         size, age = f"{facts.st_size:,}", _age(time.time() - facts.st_mtime)
@@ -55,6 +57,7 @@ def build(
     from thalweg import rules
     from thalweg.arguments import with_decay
     from thalweg.engine import cpu, triton
+    from thalweg.engine.build import cache_folder
     from thalweg.engine.cpp import MEMORY
     from thalweg.engine.trace import trace
     from thalweg.extras import require
@@ -65,6 +68,7 @@ def build(
         check_flag("dtype", dtype, tuple(MEMORY))
         if engine == "triton":
             require("triton", "triton")
+        cache_folder()
         chosen = [rules.named(name) for name in names or rules.names()]
     for rule in map(with_decay, chosen):
         graphs = {trace(rule, **flags): flags for flags in signature_of(rule).flag_settings()}
@@ -125,7 +129,8 @@ def clear() -> None:
     """Delete every compiled kernel; they are built again when they are needed."""
     from thalweg.engine import build
 
-    found = build.kernels()
+    with explained():
+        found = build.kernels()
     for file in [*found, *build.cache_folder().glob("*.cpp")]:
         file.unlink(missing_ok=True)
     typer.echo(f"{len(found)} kernels deleted from {build.cache_folder()}")

@@ -26,7 +26,7 @@ def explained() -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, FileNotFoundError, TypeError, MissingExtra) as error:
+    except (ValueError, OSError, TypeError, MissingExtra) as error:
         if isinstance(error, TaskError | RuleFileError) and error.__cause__ is not None:
             typer.echo("".join(traceback.format_exception(error.__cause__)), err=True)
         typer.echo(f"thalweg: {error}", err=True)

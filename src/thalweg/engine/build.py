@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import platformdirs
@@ -48,7 +50,7 @@ def compiler() -> tuple[str, ...]:
 @functools.cache
 def _identity() -> str:
     """What a library depends on beside its source: compiler, flags and processor."""
-    version = subprocess.run([*compiler(), "--version"], capture_output=True, text=True, check=False).stdout
+    version = _run([*compiler(), "--version"]).stdout
     try:
         features = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
     except (OSError, StopIteration):
@@ -60,11 +62,14 @@ def cache_folder() -> Path:
     """Where compiled kernels are kept: ``$THALWEG_CACHE``, or ``thalweg`` in the user's cache folder.
 
     Raises:
-        PermissionError: somebody else could write there.
+        OSError: it cannot be made. PermissionError: somebody else could write there.
     """
     given = os.environ.get("THALWEG_CACHE")
     folder = Path(given) if given else platformdirs.user_cache_path("thalweg", appauthor=False)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise OSError(f"{folder} is no folder, and cannot be made: {error.strerror}.") from error
     if hasattr(os, "getuid"):
         facts = folder.stat()
         if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
@@ -76,8 +81,11 @@ def cache_folder() -> Path:
 
 def library_path(source: str) -> Path:
     """The file that holds this source's library, whether or not it is there yet."""
-    key = hashlib.sha256(f"{_identity()}\n{source}".encode()).hexdigest()[:24]
-    return cache_folder() / f"{key}.so"
+    return cache_folder() / _file_name(source)
+
+
+def _file_name(source: str) -> str:
+    return hashlib.sha256(f"{_identity()}\n{source}".encode()).hexdigest()[:24] + ".so"
 
 
 ENGINES = {".so": "cpu", ".py": "triton"}  # whose a kernel in the cache is, by the end of its name
@@ -102,24 +110,61 @@ def load(source: str, kind: type[ctypes.CDLL] = ctypes.CDLL) -> ctypes.CDLL:
 
     `kind` is `ctypes.PyDLL` for what calls back into Python.
 
-    Written under a name of its own and renamed: processes that start at once may compile it twice, but none
-    ever loads half a file.
+    Compiled again if it is damaged there. Where the cache cannot be used (nobody may write there, or everybody, or the
+    disk is full) it is compiled for this process alone, and a warning says so once.
 
     Raises:
         NoCompiler: there is none, or it refuses the source; says what it printed.
     """
-    path = library_path(source)
-    if not path.exists():
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            text, built = Path(folder, "kernel.cpp"), Path(folder, "kernel.so")
-            text.write_text(source)
-            command = [*compiler(), *FLAGS, str(text), "-o", str(built)]
-            try:
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-            except OSError as error:
-                raise NoCompiler(f"the compiler {command[0]!r} cannot be run: {error}.") from error
-            if done.returncode:
-                raise NoCompiler(f"{shlex.join(command)} failed:\n{done.stderr[-2000:]}")
-            text.replace(path.with_suffix(".cpp"))
-            built.replace(path)
-    return kind(str(path))
+    name = _file_name(source)
+    with contextlib.suppress(OSError, RuntimeError):  # not there, or damaged, or no folder for it
+        return kind(str(cache_folder() / name))
+    with tempfile.TemporaryDirectory() as folder:
+        built = _compiled(source, Path(folder))
+        try:
+            path = _kept(built, cache_folder() / name)
+        except (OSError, RuntimeError) as error:
+            _say_that_nothing_is_kept(str(error))
+            path = built
+        return kind(str(path))
+
+
+def _compiled(source: str, folder: Path) -> Path:
+    text, built = folder / "kernel.cpp", folder / "kernel.so"
+    text.write_text(source)
+    command = [*compiler(), *FLAGS, str(text), "-o", str(built)]
+    done = _run(command)
+    if done.returncode:
+        raise NoCompiler(f"{shlex.join(command)} failed:\n{done.stderr[-2000:]}")
+    return built
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise NoCompiler(f"the compiler {command[0]!r} cannot be run: {error}.") from error
+
+
+def _kept(built: Path, path: Path) -> Path:
+    """Source and library in the cache, written under names of their own and renamed.
+
+    Processes that start at once may compile it twice, but none ever loads half a file.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        for end in (".cpp", ".so"):
+            Path(shutil.copy(built.with_suffix(end), folder)).replace(path.with_suffix(end))
+    return path
+
+
+_said: list[str] = []
+
+
+def _say_that_nothing_is_kept(why: str) -> None:
+    if not _said:
+        _said.append(why)
+        warnings.warn(
+            f"every process compiles its kernels anew, for their cache cannot be used: {why.rstrip('.')}. "
+            "THALWEG_CACHE may name another folder, which only you can write.",
+            stacklevel=3,
+        )

@@ -22,7 +22,7 @@ ENGINES = ("auto", "eager", "cpu", "triton", "compiled")
 def chosen(engine: str) -> str:
     """The engine asked for, by the argument or else by ``THALWEG_ENGINE``."""
     check_flag("engine", engine, ENGINES)
-    if engine == "auto" and "THALWEG_ENGINE" in os.environ:
+    if engine == "auto" and os.environ.get("THALWEG_ENGINE"):
         engine = os.environ["THALWEG_ENGINE"]
         check_flag("THALWEG_ENGINE", engine, ENGINES)
     if engine == "cpu":
@@ -84,7 +84,7 @@ def kernels_can_be_built(engine: str) -> bool:
     """Whether a compiler works here and its libraries can be loaded; if not, say once what to do."""
     try:
         build.load('extern "C" int works() { return 1; }')
-    except (RuntimeError, OSError) as error:  # no compiler, no home, no folder of our own
+    except (RuntimeError, OSError) as error:  # no compiler, or nowhere to put what it makes
         if engine == "cpu":
             raise
         warnings.warn(f"steps run eagerly, several times slower than compiled ones: {error}", stacklevel=2)
