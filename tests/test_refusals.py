@@ -166,6 +166,10 @@ PARAMS = [
     ([], ValueError, r"^params is empty; it must hold at least one tensor\.$"),
     (iter(()), ValueError, r"^params is empty; it must hold at least one tensor\.$"),
     (P, TypeError, r"^params is a tensor; it must be an iterable of tensors or of parameter groups\.$"),
+    (torch.nn.Linear(2, 2), TypeError, r"^params is of type Linear; .* Did you mean its \.parameters\(\)\?$"),
+    (torch.nn.Sequential(), TypeError, r"^params is of type Sequential; .* Did you mean its \.parameters\(\)\?$"),
+    (torch.nn.Linear(2, 2).state_dict(), TypeError, r"^params is of type OrderedDict; it must be an iterable of tens"),
+    (None, TypeError, r"^params is of type NoneType; it must be an iterable of tensors or of parameter groups\.$"),
     ([P, P], ValueError, r"^params holds the same tensor twice, at 0 and 1\.$"),
     ([leaf(), P, leaf(), P], ValueError, r"^params holds the same tensor twice, at 1 and 3\.$"),
     (

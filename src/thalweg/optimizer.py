@@ -80,8 +80,10 @@ class Optimizer(torch.optim.Optimizer):
         return super().__new__(cls)
 
     def __init__(self, params: ParamsT, settings: Mapping[str, Any], engine: str = "auto", store: Store | None = None):
-        if isinstance(params, torch.Tensor):
-            raise TypeError("params is a tensor; it must be an iterable of tensors or of parameter groups.")
+        if isinstance(params, torch.Tensor | Mapping | torch.nn.Module) or not isinstance(params, Iterable):
+            kind = "a tensor" if isinstance(params, torch.Tensor) else f"of type {type(params).__name__}"
+            near = " Did you mean its .parameters()?" if isinstance(params, torch.nn.Module) else ""
+            raise TypeError(f"params is {kind}; it must be an iterable of tensors or of parameter groups.{near}")
         given: Any = list(params)
         if not given:
             raise ValueError("params is empty; it must hold at least one tensor.")
