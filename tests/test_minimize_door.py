@@ -522,3 +522,10 @@ def test_success_is_also_said_of_a_best_point_that_the_walk_did_not_go_to(deriva
     )
     assert result.success == bool(abs(result.grad).max() <= 1e-5)
     assert result.success
+
+
+@pytest.mark.parametrize("method", ["bfgs", "lbfgs"])
+def test_a_function_without_a_minimum_is_said_to_be_one(method):
+    result = tw.minimize(lambda x: x.sum(), START, method=method)
+    assert not result.success
+    assert "fun falls without end" in result.message

@@ -32,8 +32,8 @@ MESSAGES = {
     CONVERGED: "The gradient is small enough: no entry is larger than gtol.",
     MAXITER: "maxiter steps were taken; raise options['maxiter'], or start nearer.",
     MAXFUN: "maxfun evaluations were made; raise options['maxfun'].",
-    STALLED: "No lower point was found: the gradient is wrong or not smooth, or rounding hides what is left; "
-    "try float64, a better scaling, or a larger gtol.",
+    STALLED: "No lower point was found: the gradient is wrong or not smooth, fun falls without end, or rounding hides "
+    "what is left; try float64, a better scaling, or a larger gtol.",
     CALLBACK: "The callback stopped it.",
     INTERRUPTED: "Interrupted; x is the best point so far.",
 }

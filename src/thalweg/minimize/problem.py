@@ -203,10 +203,11 @@ class Problem:
     def _gradient(self, grad: Any, x: Array, what: str = "the gradient") -> Array:
         """A gradient, or gradients, of the shape of x."""
         if self.form.numpy:
-            array = _real(grad, what)
+            array = np.array(grad)  # a copy: the user may use his own again
+            if array.dtype != x.dtype:
+                array = _real(array, what).astype(x.dtype)
             if array.size != x.size:
                 raise ValueError(f"{what} has the shape {array.shape}; it must have that of x0.")
-            array = array if array.dtype == x.dtype else array.astype(x.dtype)
             return array if array.shape == x.shape else array.reshape(x.shape)
         return self._array(self.form.flat(grad, what, x.shape).clone())
 
@@ -352,7 +353,7 @@ def hessian(fun: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 
 
 def _real(value: Any, what: str) -> np.ndarray:
-    """What the user's function returned, in a copy: he may use his own again."""
+    """What the user's function returned, in a copy, if it holds real numbers."""
     array = np.array(value)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{what} holds {array.dtype}; it must hold real numbers.")
