@@ -16,7 +16,7 @@ def environment(*paths, **more):
 
 
 def interrupted(folder, task, *arguments, env):
-    """`thalweg compare`, stopped as a terminal stops it: it says so without a traceback. Its result is in `mine`."""
+    """`thalweg compare`, stopped as a terminal stops it: what it said, without a traceback. Its result is in `mine`."""
     # A shell's background jobs begin with Ctrl-C ignored, and the tests may be one: take it back.
     code = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); from thalweg.cli import main; main()"
     command = [sys.executable, "-c", code, "compare", task, "--steps", "2000", *arguments]
@@ -30,3 +30,4 @@ def interrupted(folder, task, *arguments, env):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
+    return errors

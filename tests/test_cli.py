@@ -2,9 +2,11 @@
 
 import csv
 import json
+import re
 import sqlite3
 import subprocess
 import sys
+import textwrap
 from datetime import date
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import toy_task
 from commands import environment, interrupted
 from thalweg import workloads
 from thalweg.cli.app import app
+from thalweg.cli.compare import reserved
 
 TOY = str(Path(toy_task.__file__))
 FILES = {"report.html", "result.json", "thalweg.sqlite", "winner.py"}
@@ -95,6 +98,7 @@ def test_a_rule_of_the_users_own_competes(thalweg_):
         ([TOY, "--rule", "nowhere.py"], "there is no rule file 'nowhere.py'."),
         ([TOY, "--steps", "many"], "Invalid value for '--steps'"),
         ([TOY, "--bugdet", "quick"], "No such option: --bugdet"),
+        ([TOY, "--out", "/dev/null/out"], "--out is '/dev/null/out', which cannot be made: Not a directory."),
     ],
 )
 def test_mistakes_are_one_sentence_and_exit_code_2(thalweg_, arguments, sentence):
@@ -198,8 +202,29 @@ def test_what_is_no_cluster_is_one_sentence_for_every_command(thalweg_):
         assert done.stderr.startswith("thalweg: cluster is 'nowhere'; it must be 'off', 'local', 'auto' or 'ray://")
 
 
+def test_a_folder_is_named_after_the_task_in_letters_that_no_shell_takes_amiss(thalweg_):
+    today = date.today().isoformat()
+    for name, folder in {"my/odd name & 50%": f"my-odd-name-50-{today}", "..": f"task-{today}"}.items():
+        assert reserved(None, name, "thalweg.sqlite") == Path("runs") / folder
+    assert reserved(None, "..", "thalweg.sqlite").name == f"task-{today}-2"
+
+
+def test_ctrl_c_while_it_loads_is_no_traceback():
+    code = """
+        import sys, types
+        from thalweg.cli import main
+        def app(): raise KeyboardInterrupt
+        sys.modules["thalweg.cli.app"] = types.SimpleNamespace(app=app)
+        main()
+    """
+    code = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(code, env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_ctrl_c_saves_what_is_known_and_exits_130(tmp_path):
-    interrupted(tmp_path, TOY, env=environment())
+    said = interrupted(tmp_path, TOY, env=environment())
+    assert re.search(r"`thalweg resume \S*mine` goes on, and repeats nothing.", said)
     data = json.loads((tmp_path / "mine" / "result.json").read_text())
     assert data["interrupted"] is True
     assert data["decision"]["outcome"] == "stopped"

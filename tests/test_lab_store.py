@@ -428,3 +428,19 @@ def test_a_folder_without_a_comparison_is_one_sentence(tmp_path):
     (tmp_path / NAME).write_text("not a database, but long enough to look like a file of something")
     with pytest.raises(StoreError, match="is no database that can be read"):
         load(tmp_path)
+
+
+def test_a_damaged_database_is_one_sentence(tmp_path):
+    compare(toy_task.task, "sgd,momentum", points=2, steps=2, jobs=1, out=tmp_path)
+    path = tmp_path / NAME
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)  # the first page stays: it opens, and breaks when it is read
+    path.write_bytes(content)
+    for use in (load, resume, lambda out: compare(toy_task.task, "sgd,momentum", points=2, steps=2, jobs=1, out=out)):
+        with pytest.raises(StoreError, match="is no database that can be read: database disk image is malformed"):
+            use(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence():
+    with pytest.raises(StoreError, match="'/dev/null/out' cannot be written to: Not a directory; choose another"):
+        compare(toy_task.task, "sgd,momentum", points=2, steps=2, jobs=1, out="/dev/null/out")

@@ -15,6 +15,9 @@ def main() -> None:
     except MissingExtra as missing:
         print(f"thalweg: {missing}", file=sys.stderr)
         raise SystemExit(1) from None
-    from thalweg.cli.app import app
+    try:
+        from thalweg.cli.app import app
 
-    app()
+        app()
+    except KeyboardInterrupt:  # while it loads
+        raise SystemExit(130) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def performed(
     else:
         show(result, folder)
     if result.data["interrupted"]:
+        typer.echo(f"`thalweg resume {shlex.quote(str(folder))}` goes on, and repeats nothing.", err=True)
         raise typer.Exit(INTERRUPTED)
 
 

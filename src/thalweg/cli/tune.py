@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,5 +40,5 @@ def tune(
             task, optimizer, budget=budget, steps=steps, seed=seed, jobs=jobs, cluster=cluster, timeout=timeout,
             stack=stack, schedule=schedule, prune=prune, spaces=spaces, model=model,
         )  # fmt: skip
-        folder = reserved(out, Path("runs") / f"{comparison.task.name}-{date.today().isoformat()}", NAME)
+        folder = reserved(out, comparison.task.name, NAME)
     performed(comparison, folder, fresh=fresh, quiet=quiet, as_json=as_json)

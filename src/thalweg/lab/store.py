@@ -261,15 +261,17 @@ def opened(folder: str | Path, wait: float = 0.0) -> Iterator[Store]:
         StoreError: another process works there; the file is of another version, or no database.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     filelock = require("filelock")
     lock = filelock.FileLock(folder / LOCK)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=wait)
     except filelock.Timeout:
         raise StoreError(_busy(folder)) from None
+    except OSError as error:
+        raise StoreError(f"{str(folder)!r} cannot be written to: {error.strerror}; choose another folder.") from error
     try:
-        with closing(_connected(folder / NAME)) as database:
+        with _used(folder / NAME), closing(_connected(folder / NAME)) as database:
             store = Store(folder, database)
             try:
                 yield store
@@ -289,8 +291,21 @@ def reading(folder: str | Path) -> Iterator[Store]:
     path = Path(folder) / NAME
     if not path.is_file():
         raise StoreError(f"{str(folder)!r} holds no {NAME}; it must be the folder of a comparison (--out).")
-    with closing(_connected(path)) as database:
+    with _used(path), closing(_connected(path)) as database:
         yield Store(Path(folder), database)
+
+
+@contextmanager
+def _used(path: Path) -> Iterator[None]:
+    """Say in a sentence what SQLite says of a file that is damaged, or of a disk that is full."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreError(
+            f"{str(path)!r} cannot be read or written: {error}; what was kept there is still there."
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"{str(path)!r} is no database that can be read: {error}.") from error
 
 
 def _connected(path: Path) -> sqlite3.Connection:
@@ -303,10 +318,7 @@ def _connected(path: Path) -> sqlite3.Connection:
             database.executescript(f"BEGIN; {SCHEMA} COMMIT;")
         elif version != FORMAT:
             raise StoreError(f"{str(path)!r} is of format {version}, and this thalweg reads format {FORMAT}.")
-    except sqlite3.DatabaseError as error:
-        database.close()
-        raise StoreError(f"{str(path)!r} is no database that can be read: {error}.") from error
-    except StoreError:
+    except (sqlite3.DatabaseError, StoreError):
         database.close()
         raise
     return database
