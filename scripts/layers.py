@@ -22,6 +22,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "doors": (
         "",
         "arguments",
+        "gradients",
         "optimizer",
         "optimizers",
         "rule_class",

@@ -154,3 +154,17 @@ def test_another_sparse_layout_is_refused_in_one_sentence():
     p.grad = torch.eye(3).to_sparse_csr()
     with pytest.raises(ValueError, match=r"layout is torch\.sparse_csr; it must be dense or sparse_coo"):
         tw.SGD([p]).step()
+
+
+def test_a_gradient_that_is_refused_leaves_all_parameters_and_counts_as_they_were():
+    first, second = (torch.nn.Parameter(torch.ones(3, 2)) for _ in range(2))
+    optimizer = tw.LAMB([first, second], lr=0.1)
+    for p in (first, second):
+        p.grad = torch.ones(3, 2)
+    optimizer.step()
+    before = first.detach().clone()
+    second.grad = torch.ones(3, 2).to_sparse(1)
+    with pytest.raises(ValueError, match="LAMB cannot take sparse gradients"):
+        optimizer.step()
+    assert [int(optimizer.state[p]["step"]) for p in (first, second)] == [1, 1]
+    assert torch.equal(first, before)

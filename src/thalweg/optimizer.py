@@ -31,6 +31,7 @@ from thalweg.engine.model_wide import Run, alone, gathered
 from thalweg.engine.plan import Plan, moving
 from thalweg.engine.store import COMPENSATION, Store
 from thalweg.engine.trace import trace
+from thalweg.gradients import Gradient, gradient_of, write
 from thalweg.signature import Rule, SlotSpec, did_you_mean
 
 ParamsT = Iterable[torch.Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, torch.Tensor]]
@@ -194,9 +195,16 @@ class Optimizer(torch.optim.Optimizer):
             return
         graph = trace(rule, **hyper)
         kept = self.arguments.signature.kept(hyper)
+        by_element = trace(self.rule, **{name: hyper[name] for name in self.arguments.signature.defaults}).elementwise
         first = sum(len(earlier["params"]) for earlier in self.param_groups[:index])
         places = [first + i for i, p in enumerate(group["params"]) if p.grad is not None]
-        taken = [self._take(p, i, group, hyper, kept) for p, i in zip(params, places, strict=True)]
+        # Everything is looked at before the first count goes on: what is refused leaves all as it was.
+        gradients = [gradient_of(p, group, rule=type(self).__name__, by_element=by_element) for p in params]
+        fresh = [p not in self.state for p in params]
+        for p in params:
+            self._prepare(p, group, hyper, kept)
+        each = zip(params, gradients, fresh, places, strict=True)
+        taken = [self._take(p, g, new, place, group, kept) for p, g, new, place in each]
         engine = "eager" if group.get("differentiable") else self.engine
         if engine != "eager":
             taken = [(cell._replace(g=cpu.like(cell.p, cell.g)), rows) for cell, rows in taken]
@@ -273,31 +281,11 @@ class Optimizer(torch.optim.Optimizer):
         return state
 
     def _take(
-        self, p: torch.Tensor, place: int, group: Mapping[str, Any], hyper: dict[str, Any],
+        self, p: torch.Tensor, found: Gradient, fresh: bool, place: int, group: Mapping[str, Any],
         kept: Mapping[str, SlotSpec],
     ) -> tuple[Cell, Any]:  # fmt: skip
         """What the engine gets: real, dense, and of a sparse gradient only the rows it touches."""
-        g = p.grad
-        assert g is not None
-        check_alike("a gradient", g, p)
-        rows = None
-        if g.layout is torch.sparse_coo:
-            own = {name: hyper[name] for name in self.arguments.signature.defaults}
-            if not trace(self.rule, **own).elementwise:
-                raise ValueError(
-                    f"{type(self).__name__} cannot take sparse gradients: its rule needs the whole tensor."
-                )
-            if group.get("centralise"):
-                raise ValueError("centralise is True, and a gradient is sparse; it has the means of whole rows only.")
-            g = g.coalesce()
-            rows, g = tuple(g.indices()), g.values()
-        elif g.layout is not torch.strided:
-            raise ValueError(f"the gradient's layout is {g.layout}; it must be dense or sparse_coo.")
-        if group.get("centralise") and p.is_complex():
-            raise ValueError("centralise is True, and a parameter is complex; only real ones have means of rows here.")
-        g = (-g if group.get("maximize") else g).resolve_conj().resolve_neg()  # kernels read memory as it lies
-        fresh = p not in self.state
-        state = self._prepare(p, group, hyper, kept)
+        (g, rows), state = found, self.state.get(p, {})
         if "step" in state:
             state["step"] += 1
             t = state["step"] if group.get("capturable") else int(state["step"])
@@ -326,8 +314,8 @@ class Optimizer(torch.optim.Optimizer):
             if group.get("differentiable") and rows is None and not old.is_complex():
                 state[self._spelled(name)] = value  # replaced, not overwritten: autograd may need the old
             else:
-                _write(old, rows if old.ndim else None, value)
-        _write(p, rows, new_p)
+                write(old, rows if old.ndim else None, value)
+        write(p, rows, new_p)
 
     # ---- saving and loading
 
@@ -409,12 +397,3 @@ def _count(steps: float) -> torch.Tensor:
 
 
 _with_hooks = torch.optim.Optimizer.profile_hook_step(_advance)
-
-
-def _write(target: torch.Tensor, rows: Any, value: torch.Tensor) -> None:
-    if target.is_complex():
-        value = torch.view_as_complex(value.contiguous())
-    if rows is None:
-        target.copy_(value)
-    else:
-        target[rows] = value
