@@ -109,7 +109,29 @@ def test_ending_clearly_above_the_start_is_a_divergence_though_finite():
     run = train(toy, sgd(2.0), seed=0)
     assert run.diverged
     assert run.steps == 20
-    assert "the loss on the first batch rose from" in run.why
+    assert "the mean loss of the first batches rose from" in run.why
+
+
+def test_a_first_batch_that_was_easy_by_chance_is_no_divergence():
+    class Guess(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.ones(1))
+
+    def target(step, seed):  # of the first batch what the model says already, then around 0
+        return torch.tensor([1.0]) if step == 0 else torch.tensor([0.5 * (-1) ** step])
+
+    def distance(model, batch):
+        return (model.w - batch).square().mean()
+
+    lucky = changed(
+        model=lambda seed: Guess(), train=target, loss=distance, metric=distance, validation=torch.tensor([0.5, -0.5]),
+        mode="min",
+    )  # fmt: skip
+    run = train(lucky, sgd(0.1), seed=0)
+    assert run.curve[0].loss == 0
+    assert run.why is None
+    assert run.final < run.curve[0].metric
 
 
 @pytest.mark.parametrize("lr", [0.0, 1e-12, 1e-6])
@@ -269,7 +291,7 @@ def test_looking_at_a_run_that_has_risen_does_not_change_it():
     )
     part = Training(batchnorm, rising, seed=0)
     part.advance(14)
-    assert "the loss on the first batch rose" in part.run().why
+    assert "the mean loss of the first batches rose" in part.run().why
     part.advance()
     assert same(part.run(), train(batchnorm, rising, seed=0))
 

@@ -27,7 +27,7 @@ from thalweg.minimize.optimizers import FullBatch
 Configure = Callable[[list[nn.Parameter], int], tuple[Any, Any]]
 
 LAST = 10  # losses that must all be above the first before a finite run counts as diverged
-CLEARLY = 0.1  # and the share of a usual loss by which that on the first batch must have risen
+CLEARLY = 0.1  # and the share of a usual loss by which the mean of as many first batches must have risen
 
 
 def train(
@@ -44,10 +44,10 @@ def train(
 
     A run **diverges** when a loss, a parameter or the metric stops being finite (the loss is looked at in every
     step, the rest at every point of the curve; the run ends there), or when it ends clearly above its start:
-    each of the last 10 training losses is above the first one, and the loss on the first batch, asked again
-    after the last step with the same random numbers, has risen by more than a tenth of itself and of the median
-    of those losses. The second condition compares a batch with itself, so a learning rate too small to do
-    anything is never taken for a divergence.
+    each of the last 10 training losses is above the first one, and the mean loss of the first 10 batches, asked
+    after the last step and of the model as it began, with the same random numbers, has risen by more than a tenth
+    of itself and of the least of those losses. The second condition compares batches with themselves, so a
+    learning rate too small to do anything is never taken for a divergence, nor is a first batch that was easy.
 
     torch's, NumPy's and Python's random streams are as before afterwards. Exceptions of the task are passed on.
 
@@ -275,18 +275,23 @@ class Training:
         return Run(curve[-1].metric if why is None else None, tuple(curve), self.seconds, self.step, why)
 
     def _risen(self) -> str | None:
-        """Whether the loss on the first batch is clearly above its start."""
+        """Whether the loss of the first batches is clearly above what it was; of one alone it may be low by chance."""
         before = copy.deepcopy(self._state())  # train mode may move a model's running averages
-        self.write_streams(self.first_own)
-        first = next(self.task.batches(self.seed))
-        with torch.no_grad():
-            again = self.task.loss(self.model.train(), first).item()
+        now = self._early_loss(self.model)
         self._restore(before)
-        losses = self._losses
-        usual = max(abs(losses[0]), statistics.median(map(abs, losses[-LAST:])))
-        if again <= losses[0] + CLEARLY * usual:
+        start = self._early_loss(self.task.build(self.seed))
+        usual = max(abs(start), min(map(abs, self._losses[-LAST:])))
+        if now <= start + CLEARLY * usual:
             return None
-        return f"the loss on the first batch rose from {losses[0]:.4g} to {again:.4g}"
+        return f"the mean loss of the first batches rose from {start:.4g} to {now:.4g}"
+
+    @torch.no_grad()
+    def _early_loss(self, model: nn.Module) -> float:
+        """The mean on the first batches, with the random numbers of the first step."""
+        batches = self.task.batches(self.seed)
+        self.write_streams(self.first_own)
+        losses = [self.task.loss(model.train(), next(batches)).item() for _ in range(min(LAST, self.steps))]
+        return statistics.fmean(losses)
 
     # ---- to stop here and go on elsewhere
 
