@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -154,6 +155,9 @@ def test_the_interval_of_the_middle_half_covers_and_is_always_the_same():
     assert statistics.interquartile_interval(list(values)) == (low, high)
     assert statistics.interquartile_interval([1.0, 2.0] * 4) is None
     assert statistics.interquartile_interval([1.0] * 12) is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert statistics.interquartile_interval([1.0] * 11 + [2.0]) is None
 
 
 def test_students_interval_covers_a_mean_of_few_seeds_and_the_bootstraps_does_not():

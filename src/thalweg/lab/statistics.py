@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -70,7 +71,10 @@ def interquartile_interval(values: Sequence[float], alpha: float = 0.05) -> tupl
         return np.moveaxis(np.sort(x, axis), axis, -1) @ _middle(x.shape[axis])
 
     sample, random = (np.array(values, dtype=float),), np.random.default_rng(0)
-    done = require("scipy.stats").bootstrap(sample, statistic, confidence_level=1 - alpha, method="BCa", rng=random)
+    bootstrap = require("scipy.stats").bootstrap
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # nearly all values alike: there is no interval, and NaN says so
+        done = bootstrap(sample, statistic, confidence_level=1 - alpha, method="BCa", rng=random)
     found = done.confidence_interval
     return (float(found.low), float(found.high)) if np.isfinite([found.low, found.high]).all() else None
 
