@@ -45,7 +45,7 @@ from step import machine
 
 from thalweg import rules, schedule, workloads
 from thalweg.lab.budget import PRESETS, Budget
-from thalweg.lab.candidates import Candidate
+from thalweg.lab.candidates import SHORT_LIST, Candidate
 from thalweg.lab.compare import compare
 from thalweg.lab.events import Event, Finished
 from thalweg.lab.plan import SEARCHED
@@ -77,7 +77,7 @@ class Setup:
 
 
 WORKLOADS = {
-    "digits": Setup(lambda: workloads.load("digits")),
+    "digits": Setup(lambda: workloads.load("digits"), SHORT_LIST),
     "mnist1d": Setup(lambda: workloads.load("mnist1d", steps=1000)),
     "shakespeare": Setup(
         lambda: workloads.load("shakespeare", steps=150, validation_windows=128), ("momentum", "adamw"), "quick"
