@@ -15,7 +15,7 @@ Setting = list[Any]
 POINTS = (  # side, mark, how it is called
     ("ours", "end", "ours"),
     ("sequential", "end", "sequential"),
-    ("optuna", "equal horizons", "Optuna, search of as many horizons as ours"),
+    ("optuna", "equal horizons", "Optuna, search of as many horizons as ours (first round)"),
     ("optuna", "searched", "Optuna, its search"),
     ("optuna", "end", "Optuna, with the verdict's seeds"),
 )
@@ -37,6 +37,10 @@ class Regrets:
         """Its mean behind the best one's."""
         return (statistics.mean(self.scores[json.dumps(setting)]) - self.least) / self.sd
 
+    def __contains__(self, setting: Setting) -> bool:
+        """Whether it has been trained on the fresh seeds."""
+        return json.dumps(setting) in self.scores
+
     def behind(self, setting: Setting, other: Setting) -> float:
         """How far the first is behind the second."""
         return self(setting) - self(other)
@@ -49,6 +53,8 @@ def marked(of: Mapping[str, Any], side: str, mark: str, round: int) -> dict[str,
     told = of[side][round]
     if mark != "equal horizons":
         return told["marks"][mark]
+    if round:  # what it would have recommended on the way is known of the first alone
+        return None
     enough = of["ours"][round]["marks"]["searched"]["horizons"]
     reached = next(((cpu, horizons) for cpu, horizons in told["path"] if horizons >= enough), None)
     if reached is None:
@@ -92,7 +98,7 @@ def report(found: Mapping[str, Any], folder: Path) -> None:
 
 def _row(of: Mapping[str, Any], regrets: Regrets, side: str, mark: str, called: str) -> str:
     pairs = [(told["marks"]["end"], marked(of, side, mark, round)) for round, told in enumerate(of["ours"])]
-    pairs = [(ours, this) for ours, this in pairs if this is not None]
+    pairs = [(ours, this) for ours, this in pairs if this is not None and this["setting"] in regrets]
     if not pairs:
         return ""
     behind = statistics.mean([regrets.behind(ours["setting"], this["setting"]) for ours, this in pairs])
@@ -122,8 +128,12 @@ def _draw(whole: Mapping[str, Any], path: Path) -> None:
                 if side not in of:
                     continue
                 first = of[side][0]
-                steps = [(entry["cpu"], regrets(entry["setting"])) for entry in first["recommended"]]
-                steps.append((first["marks"]["end"]["cpu"], steps[-1][1]))
+                steps = [
+                    (entry["cpu"], regrets(entry["setting"]))
+                    for entry in first["recommended"]
+                    if entry["setting"] in regrets
+                ]
+                steps.append((first["marks"]["end"]["cpu"], regrets(first["marks"]["end"]["setting"])))
                 axes.step(*zip(*steps, strict=True), where="post", label=side)
                 ends = [told["marks"]["end"] for told in of[side]]
                 colour = axes.lines[-1].get_color()
