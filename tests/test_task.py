@@ -288,6 +288,7 @@ class Where(Augmented):
         return torch.tensor([i, os.getpid()])
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
 def test_a_loader_starts_no_workers_unless_it_prepares_them():
     def processes(**others):
         loader = DataLoader(Where(), batch_size=5, num_workers=1, persistent_workers=True, timeout=60, **others)
