@@ -26,6 +26,11 @@ def regression(make, dtype=torch.float64):
     x = torch.randn(30, 2, dtype=dtype)
     y = (x[:, :1] * 2).sin() + x[:, 1:] ** 2
     optimizer = make(list(model.parameters()))
+    return model, optimizer, closure_over(model, optimizer, x, y)
+
+
+def closure_over(model, optimizer, x, y):
+    """The mean squared error, with its gradient where the optimizer wants that."""
 
     def closure():
         optimizer.zero_grad()
@@ -34,7 +39,7 @@ def regression(make, dtype=torch.float64):
             loss.backward()
         return loss
 
-    return model, optimizer, closure
+    return closure
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
@@ -193,15 +198,7 @@ def test_a_copy_goes_on_like_the_original(make):
     twin, copied = copy.deepcopy((model, optimizer))
     loss = optimizer.step(closure)
     x, y = (cell.cell_contents for cell in closure.__closure__ if isinstance(cell.cell_contents, torch.Tensor))
-
-    def closure_of_the_copy():
-        copied.zero_grad()
-        loss = (twin(x) - y).square().mean()
-        if copied.backward:
-            loss.backward()
-        return loss
-
-    assert copied.step(closure_of_the_copy) == loss
+    assert copied.step(closure_over(twin, copied, x, y)) == loss
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)

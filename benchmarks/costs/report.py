@@ -41,10 +41,6 @@ class Regrets:
         """Whether it has been trained on the fresh seeds."""
         return json.dumps(setting) in self.scores
 
-    def behind(self, setting: Setting, other: Setting) -> float:
-        """How far the first is behind the second."""
-        return self(setting) - self(other)
-
 
 def marked(of: Mapping[str, Any], side: str, mark: str, round: int) -> dict[str, Any] | None:
     """What a side had spent at a mark of a round, and what it would have recommended."""
@@ -101,17 +97,17 @@ def _row(of: Mapping[str, Any], regrets: Regrets, side: str, mark: str, called: 
     pairs = [(ours, this) for ours, this in pairs if this is not None and this["setting"] in regrets]
     if not pairs:
         return ""
-    behind = statistics.mean([regrets.behind(ours["setting"], this["setting"]) for ours, this in pairs])
+    behind = statistics.mean([regrets(ours["setting"]) - regrets(this["setting"]) for ours, this in pairs])
     cells = [
         called,
-        statistics.mean([this["horizons"] for _, this in pairs]),
+        f"{statistics.mean([this['horizons'] for _, this in pairs]):.1f}",
         ", ".join(f"{this['cpu']:.0f}" for _, this in pairs),
         f"{median(ours['cpu'] / this['cpu'] for ours, this in pairs):.2f}",
         ", ".join(f"{regrets(this['setting']):.2f}" for _, this in pairs),
         f"{behind:+.2f}",
         "yes" if behind <= CLOSE else "no",
     ]
-    return f"| {' | '.join(cell if isinstance(cell, str) else f'{cell:.1f}' for cell in cells)} |"
+    return f"| {' | '.join(cells)} |"
 
 
 def _draw(whole: Mapping[str, Any], path: Path) -> None:
@@ -127,15 +123,14 @@ def _draw(whole: Mapping[str, Any], path: Path) -> None:
             for side in ("ours", "sequential", "optuna"):
                 if side not in of:
                     continue
-                first = of[side][0]
+                first, ends = of[side][0], [told["marks"]["end"] for told in of[side]]
                 steps = [
                     (entry["cpu"], regrets(entry["setting"]))
                     for entry in first["recommended"]
                     if entry["setting"] in regrets
                 ]
-                steps.append((first["marks"]["end"]["cpu"], regrets(first["marks"]["end"]["setting"])))
+                steps.append((ends[0]["cpu"], regrets(ends[0]["setting"])))
                 axes.step(*zip(*steps, strict=True), where="post", label=side)
-                ends = [told["marks"]["end"] for told in of[side]]
                 colour = axes.lines[-1].get_color()
                 axes.plot([end["cpu"] for end in ends], [regrets(end["setting"]) for end in ends], "o", color=colour)
             axes.set(title=name, xlabel="CPU seconds", ylabel="regret, sd between seeds", xscale="log")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,14 +13,14 @@ Rows = tuple[torch.Tensor, ...]
 Gradient = tuple[torch.Tensor, Rows | None]  # dense; where its rows are, if it has not all of them
 
 
-def gradient_of(p: torch.Tensor, group: Mapping[str, Any], *, rule: str, by_element: bool) -> Gradient:
+def gradient_of(p: torch.Tensor, group: Mapping[str, Any], *, rule: str, by_element: Callable[[], bool]) -> Gradient:
     """A parameter's gradient for its group's step: nothing is changed by reading it.
 
     Args:
         p: a parameter that has one.
         group: whose ``maximize`` turns it round, and whose ``centralise`` needs all of it.
         rule: the optimizer's name.
-        by_element: whether its rule treats every element for itself, and so may see some rows only.
+        by_element: says whether its rule treats every element for itself, and so may see some rows only.
 
     Raises:
         ValueError: it has not the parameter's shape, or a layout that the rule cannot take.
@@ -28,14 +28,14 @@ def gradient_of(p: torch.Tensor, group: Mapping[str, Any], *, rule: str, by_elem
     Example:
         >>> p = torch.nn.Parameter(torch.ones(2))
         >>> p.grad = torch.ones(2)
-        >>> gradient_of(p, {"maximize": True}, rule="SGD", by_element=True)
+        >>> gradient_of(p, {"maximize": True}, rule="SGD", by_element=lambda: True)
         (tensor([-1., -1.]), None)
     """
     g, rows = p.grad, None
     assert g is not None
     check_alike("a gradient", g, p)
     if g.layout is torch.sparse_coo:
-        if not by_element:
+        if not by_element():
             raise ValueError(f"{rule} cannot take sparse gradients: its rule needs the whole tensor.")
         if group.get("centralise"):
             raise ValueError("centralise is True, and a gradient is sparse; it has the means of whole rows only.")

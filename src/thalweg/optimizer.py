@@ -195,11 +195,12 @@ class Optimizer(torch.optim.Optimizer):
             return
         graph = trace(rule, **hyper)
         kept = self.arguments.signature.kept(hyper)
-        by_element = trace(self.rule, **{name: hyper[name] for name in self.arguments.signature.defaults}).elementwise
+        own = {name: hyper[name] for name in self.arguments.signature.defaults}
         first = sum(len(earlier["params"]) for earlier in self.param_groups[:index])
         places = [first + i for i, p in enumerate(group["params"]) if p.grad is not None]
         # Everything is looked at before the first count goes on: what is refused leaves all as it was.
-        gradients = [gradient_of(p, group, rule=type(self).__name__, by_element=by_element) for p in params]
+        name, by_element = type(self).__name__, lambda: trace(self.rule, **own).elementwise
+        gradients = [gradient_of(p, group, rule=name, by_element=by_element) for p in params]
         fresh = [p not in self.state for p in params]
         for p in params:
             self._prepare(p, group, hyper, kept)
