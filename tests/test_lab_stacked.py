@@ -158,6 +158,7 @@ def test_a_torch_without_the_private_door_has_vmap_alone(monkeypatch):
         ("lamb", RATES),
         ("sgd", RATES),
         ("adagrad", RATES),
+        ("rmsprop", [{"lr": 0.01}, {"lr": 0.01, "momentum": 0.9}, {"lr": 0.02}]),  # one keeps momentum, others do not
     ],
 )
 def test_every_kind_of_optimizer(optimizer, hypers):

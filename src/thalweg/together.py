@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,18 @@ import torch
 from thalweg.engine.cell import plain
 from thalweg.engine.stacked import Stack
 from thalweg.optimizer import LATER, Optimizer
+
+
+def kind(optimizer: Optimizer) -> Hashable:
+    """Optimizers of one kind may step as one: class, names of what is kept per parameter, and flags.
+
+    >>> import thalweg as tw
+    >>> of = lambda **settings: kind(tw.RMSprop([torch.nn.Parameter(torch.ones(2))], **settings))
+    >>> of(lr=0.1) == of(lr=0.2), of(momentum=0.5) == of(momentum=0.9), of() == of(momentum=0.9)
+    (True, True, False)
+    """
+    hyper, signature = optimizer.arguments.read(optimizer.param_groups[0]), optimizer.arguments.signature
+    return type(optimizer), tuple(signature.kept(hyper)), tuple((name, hyper[name]) for name in signature.flags)
 
 
 class Together:
@@ -43,13 +55,13 @@ class Together:
         first = self.optimizers[0]
         self.arguments, self.groups = first.arguments, [optimizer.param_groups[0] for optimizer in optimizers]
         self.settings = [self.arguments.read(group) for group in self.groups]
-        kept = [self.arguments.signature.kept(hyper) for hyper in self.settings]
-        flags = [{name: hyper[name] for name in self.arguments.signature.flags} for hyper in self.settings]
+        kept = self.arguments.signature.kept(self.settings[0])
+        flags = {name: self.settings[0][name] for name in self.arguments.signature.flags}
         if any(type(o) is not type(first) or len(o.param_groups) > 1 or o.engine == "eager" for o in optimizers):
             raise ValueError("the optimizers are of different classes, have several groups, or ask for engine='eager'.")
         if any(o.store != type(o.store)() for o in optimizers):
             raise ValueError("an optimizer has a store of its own.")
-        if any(other != flags[0] for other in flags) or any(other != kept[0] for other in kept):
+        if any(kind(other) != kind(first) for other in optimizers):
             raise ValueError("the optimizers' flags differ, or what they keep.")
         if any(group.get(name) for group in self.groups for name in ("maximize", "differentiable", "foreach")):
             raise ValueError("an optimizer asks for maximize, differentiable or foreach.")
@@ -59,8 +71,8 @@ class Together:
         self.t = counts.pop()
         for optimizer, group, own, hyper in zip(self.optimizers, self.groups, self.params, self.settings, strict=True):
             for p in own:
-                optimizer._prepare(p, group, hyper, kept[0])
-        self.keys = {name: first._spelled(name) for name in kept[0]}
+                optimizer._prepare(p, group, hyper, kept)
+        self.keys = {name: first._spelled(name) for name in kept}
         slots = [
             {
                 name: torch.stack([o.state[own[i]][key] for o, own in zip(optimizers, self.params, strict=True)])
@@ -71,7 +83,7 @@ class Together:
         self._hand_out(slots)
         whens = {slot.when for slot in self.arguments.signature.slots.values()}
         switches = {name: self.settings[0][name] for name in self.arguments.signature.numbers if name in whens}
-        self.stack = Stack(first.rule, stacked, slots, **flags[0], **switches)
+        self.stack = Stack(first.rule, stacked, slots, **flags, **switches)
         self.varying = {
             name: np.array([plain(hyper[name]) for hyper in self.settings]) for name in self.arguments.signature.numbers
         }

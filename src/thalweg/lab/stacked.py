@@ -25,7 +25,7 @@ from thalweg.lab.task import Task
 from thalweg.lab.train import Training
 from thalweg.lab.vectorised import Refused, Vectorised, merged, places_of, refusal
 from thalweg.optimizer import Optimizer
-from thalweg.together import Together
+from thalweg.together import Together, kind
 
 FindSchedule = Callable[[torch.optim.Optimizer, int], LRScheduler]
 # How far a member's first gradient may be from the plain loop's, relative to its length.
@@ -45,7 +45,7 @@ def train_together(
     Args:
         task: theirs.
         trainings: at the same step but for those that have diverged, of the same length; those with optimizers of one
-            class beside each other.
+            kind beside each other.
         schedule: what made their schedulers.
         until: the step to stop at. Default: the end.
         keep: called every `interval` seconds, when each training has what is its own, to write down where they are.
@@ -219,13 +219,13 @@ class Stack:
                     raise Refused("a member's first loss or gradient is not that of its own run")
 
     def _join(self) -> None:
-        """One step for all optimizers of a class, and one schedule for all."""
+        """One step for all optimizers of a kind, and one schedule for all."""
         optimizers: list[Any] = [training.optimizer for training in self.trainings]
         if not all(isinstance(optimizer, Optimizer) for optimizer in optimizers):
             raise Refused("a minimizer evaluates the loss itself")
         params = [[training.parameters[i] for i in self.active] for training in self.trainings]
         self.together: list[tuple[slice, Together]] = []
-        for _, same in itertools.groupby(range(len(optimizers)), key=lambda k: type(optimizers[k])):
+        for _, same in itertools.groupby(range(len(optimizers)), key=lambda k: kind(optimizers[k])):
             members = list(same)
             part = slice(members[0], members[-1] + 1)
             try:
