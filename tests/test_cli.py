@@ -19,7 +19,7 @@ import toy_task
 from commands import environment, interrupted
 from thalweg import workloads
 from thalweg.cli.app import app
-from thalweg.cli.compare import reserved
+from thalweg.cli.compare import chosen
 
 TOY = str(Path(toy_task.__file__))
 FILES = {"report.html", "result.json", "thalweg.sqlite", "winner.py"}
@@ -60,6 +60,29 @@ def test_a_result_is_never_overwritten(thalweg_):
     assert sorted(p.name for p in Path("runs").iterdir()) == [name, f"{name}-2", f"{name}-3"]
 
 
+def test_a_budget_that_is_refused_leaves_nothing(thalweg_):
+    for budget in ("100 steps", "0.001s"):
+        done = thalweg_("compare", TOY, *QUICK[:2], "--jobs", "1", "--budget", budget)
+        assert done.exit_code == 2
+        assert done.stderr.startswith(f"thalweg: budget is '{budget}', which is no comparison of 2 optimizers")
+        assert list(Path().iterdir()) == []
+
+
+def test_a_task_that_no_process_can_be_sent_is_one_sentence_and_leaves_nothing(thalweg_):
+    held = (
+        Path(TOY)
+        .read_text()
+        .replace("def mse(model, data):", "import threading\ndef mse(model, data, lock=threading.Lock()):")
+    )
+    Path("mine.py").write_text(held)
+    done = thalweg_("compare", "mine.py", *QUICK[:4], "--jobs", "2")
+    assert done.exit_code == 2
+    assert re.fullmatch(
+        r"thalweg: task 'toy' cannot be sent to other processes \(.*lock.*\); use jobs=1\n", done.stderr
+    )
+    assert [path.name for path in Path().iterdir()] == ["mine.py"]
+
+
 def test_the_same_folder_goes_on_where_it_was(thalweg_):
     for _ in range(2):
         assert thalweg_("compare", TOY, *QUICK, "--out", "mine").exit_code == 0
@@ -98,7 +121,10 @@ def test_a_rule_of_the_users_own_competes(thalweg_):
         ([TOY, "--rule", "nowhere.py"], "there is no rule file 'nowhere.py'."),
         ([TOY, "--steps", "many"], "Invalid value for '--steps'"),
         ([TOY, "--bugdet", "quick"], "No such option: --bugdet"),
-        ([TOY, "--out", "/dev/null/out"], "--out is '/dev/null/out', which cannot be made: Not a directory."),
+        (
+            [TOY, "--out", "/dev/null/out"],
+            "'/dev/null/out' cannot be written to: Not a directory; choose another folder.",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence_and_exit_code_2(thalweg_, arguments, sentence):
@@ -205,8 +231,9 @@ def test_what_is_no_cluster_is_one_sentence_for_every_command(thalweg_):
 def test_a_folder_is_named_after_the_task_in_letters_that_no_shell_takes_amiss(thalweg_):
     today = date.today().isoformat()
     for name, folder in {"my/odd name & 50%": f"my-odd-name-50-{today}", "..": f"task-{today}"}.items():
-        assert reserved(None, name, "thalweg.sqlite") == Path("runs") / folder
-    assert reserved(None, "..", "thalweg.sqlite").name == f"task-{today}-2"
+        assert chosen(None, name, "thalweg.sqlite") == Path("runs") / folder
+    (Path("runs") / f"task-{today}").mkdir(parents=True)
+    assert chosen(None, "..", "thalweg.sqlite").name == f"task-{today}-2"
 
 
 def test_ctrl_c_while_it_loads_is_no_traceback():

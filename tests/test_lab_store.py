@@ -1,11 +1,13 @@
 """The store: nothing is lost, nothing is done twice, nothing is mixed."""
 
+import dataclasses
 import json
 import random
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import types
 from pathlib import Path
 
@@ -18,12 +20,13 @@ from ledgers import ledger
 from thalweg import rules
 from thalweg.extras import MissingExtra
 from thalweg.lab import exports, fingerprint
+from thalweg.lab.budget import BudgetError
 from thalweg.lab.compare import compare
 from thalweg.lab.events import Finished, Started
 from thalweg.lab.folder import load, resume
 from thalweg.lab.loading import load_task
 from thalweg.lab.store import NAME, StoreError, opened
-from thalweg.lab.task import Task
+from thalweg.lab.task import Task, TaskError
 from thalweg.lab.way import Way
 
 TOY = str(Path(toy_task.__file__))
@@ -332,6 +335,35 @@ def test_changed_code_is_said_and_not_mixed(first, tmp_path):
     assert again > 0
     assert anew.runs != result.runs
     assert len(load(tmp_path / "out").rows) == again
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_refused_budget_leaves_a_folder_as_it_was(fresh, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(BudgetError):
+        compare(TOY, "sgd,momentum", budget="100 steps", jobs=1, out=out)
+    assert not out.exists()
+    compare(TOY, **ASKED, steps=3, out=out)
+    before = load(out)
+    with pytest.raises(BudgetError):
+        compare(TOY, "sgd,momentum", budget="100 steps", jobs=1, out=out, fresh=fresh)
+    assert load(out).rows == before.rows
+    assert load(out).sessions == before.sessions
+    assert resume(out).runs == before.result["runs"]
+
+
+def test_a_task_that_cannot_be_pickled_leaves_nothing(tmp_path):
+    lock = threading.Lock()
+
+    def loss(*given):
+        with lock:
+            return toy_task.mse(*given)
+
+    asked = {"optimizers": "sgd,momentum", "points": 2, "steps": 2}
+    task = dataclasses.replace(toy_task.task, loss=loss)
+    with pytest.raises(TaskError, match=r"a task cannot be kept in a folder \(TypeError: cannot pickle '_thread.lock'"):
+        compare(task, **asked, jobs=1, out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_changed_rule_is_run_again_and_the_others_are_not(tmp_path):

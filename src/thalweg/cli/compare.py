@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from datetime import date
 from pathlib import Path
@@ -61,29 +62,17 @@ def compare(
             timeout=timeout, stack=stack, schedule=schedule, prune=prune, spaces=spaces, model=model,
             equal=equal,  # type: ignore[arg-type]  # checked there
         )  # fmt: skip
-        folder = reserved(out, comparison.task.name, NAME)
+        folder = chosen(out, comparison.task.name, NAME)
     performed(comparison, folder, fresh=fresh, quiet=quiet, as_json=as_json)
 
 
-def reserved(wanted: Path | None, task: str, store: str) -> Path:
-    """Make the folder, so that what cannot be written is known before anything is spent.
-
-    By default it is runs/TASK-DATE, with a number where there is one, in letters that no shell takes amiss.
-    """
+def chosen(wanted: Path | None, task: str, store: str) -> Path:
+    """The folder: by default runs/TASK-DATE, with a number where there is one, in letters that no shell takes amiss."""
     if wanted is not None:
         if (wanted / "result.json").exists() and not (wanted / store).exists():
             raise ValueError(f"--out is {str(wanted)!r}, which holds a result without its runs; choose another folder.")
-        if wanted.exists() and not wanted.is_dir():
-            raise ValueError(f"--out is {str(wanted)!r}, which is a file; it must be a folder.")
+        return wanted
     name = re.sub(r"[^\w.-]+", "-", task).strip("-.") or "task"
     default = Path("runs") / f"{name}-{date.today().isoformat()}"
-    folder, number = wanted or default, 1
-    while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=wanted is not None)
-            return folder
-        except FileExistsError:
-            number += 1
-            folder = default.with_name(f"{default.name}-{number}")
-        except OSError as error:
-            raise ValueError(f"--out is {str(folder)!r}, which cannot be made: {error.strerror}.") from error
+    numbered = (default.with_name(f"{default.name}-{number}") for number in itertools.count(2))
+    return next(folder for folder in itertools.chain([default], numbered) if not folder.exists())

@@ -23,11 +23,12 @@ def performed(
     from thalweg.lab.faults import RunError
     from thalweg.lab.progress import log
     from thalweg.lab.store import StoreError
+    from thalweg.lab.task import TaskError
 
     try:
         with _progress(quiet, as_json) as progress:
             result = comparison.run_in(folder, progress, fresh=fresh)
-    except (StoreError, BudgetError, ClusterError) as error:
+    except (StoreError, BudgetError, ClusterError, TaskError) as error:
         typer.echo(f"thalweg: {error}", err=True)
         raise typer.Exit(USER_MISTAKE) from None
     except RunError as error:

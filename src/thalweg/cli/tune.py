@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from thalweg.cli import options
-from thalweg.cli.compare import reserved
+from thalweg.cli.compare import chosen
 from thalweg.cli.mistakes import explained
 from thalweg.cli.running import performed
 
@@ -40,5 +40,5 @@ def tune(
             task, optimizer, budget=budget, steps=steps, seed=seed, jobs=jobs, cluster=cluster, timeout=timeout,
             stack=stack, schedule=schedule, prune=prune, spaces=spaces, model=model,
         )  # fmt: skip
-        folder = reserved(out, comparison.task.name, NAME)
+        folder = chosen(out, comparison.task.name, NAME)
     performed(comparison, folder, fresh=fresh, quiet=quiet, as_json=as_json)

@@ -34,7 +34,7 @@ from thalweg.lab.result import Result
 from thalweg.lab.states import States
 from thalweg.lab.store import Store, opened, remembered
 from thalweg.lab.summary import summary
-from thalweg.lab.task import Task
+from thalweg.lab.task import Task, TaskError
 from thalweg.lab.train import check_exact
 from thalweg.lab.way import Way
 from thalweg.signature import check_flag
@@ -232,7 +232,7 @@ class Comparison:
 
     def run_in(self, folder: str | Path, progress: Progress | None = None, *, fresh: bool = False) -> Result:
         """Run with every run kept in a folder, or taken from there if it is known, and save the result there."""
-        with opened(folder) as store:
+        with opened(folder) as store, store.unless(budgets.BudgetError, TaskError):
             hashes = {c.name: fingerprint.of_function(c.rule) for c in self.competitors}
             store.begin(recorded(self.arguments), fingerprint.of_task(self.task), hashes, fresh, self.task.mode)
             result = self.run(progress, store)

@@ -9,15 +9,26 @@ from typing import Any
 
 from thalweg.extras import require
 from thalweg.lab.fingerprint import is_users
+from thalweg.lab.task import Task, TaskError
 
 
 def pickled(content: Any, *functions: Any) -> bytes:
     """Pickled with the code of these functions' modules, for a process that cannot import them.
 
     Modules of installed packages are left as references.
+
+    Raises:
+        TaskError: it holds something that cannot be pickled.
     """
     names = {getattr(f, "__module__", None) for f in functions}
-    return _with_code(content, [m for name in names if name and (m := sys.modules.get(name)) and is_users(m)])
+    try:
+        return _with_code(content, [m for name in names if name and (m := sys.modules.get(name)) and is_users(m)])
+    except Exception as error:
+        said = "a task" if isinstance(content, Task) else "a rule"
+        raise TaskError(
+            f"{said} cannot be kept in a folder ({type(error).__name__}: {error}); "
+            "one in a file can, as in compare('my_task.py', rules=['my_rule.py'])"
+        ) from error
 
 
 def pickled_for_elsewhere(content: Any) -> bytes:

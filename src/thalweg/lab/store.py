@@ -14,7 +14,7 @@ import shutil
 import socket
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 
 from thalweg.extras import require
 from thalweg.lab.events import Event, Finished, Perform, Progress
+from thalweg.lab.files import made
 from thalweg.lab.plan import Trial
 from thalweg.lab.run import Point, Run
 from thalweg.lab.summary import machine, versions
@@ -60,6 +61,7 @@ class Store:
         self._task = self._fact("task")
         self._rules: Mapping[str, str] = json.loads(self._fact("rules") or "{}")
         self._session: int | None = None
+        self.withdrawn = False
 
     # ---- what is compared
 
@@ -114,6 +116,19 @@ class Store:
             added = database.execute(f"INSERT INTO sessions ({columns}) VALUES (?, ?, ?, ?, ?)", about)
             self._session = added.lastrowid
 
+    @contextmanager
+    def unless(self, *refused: type[Exception]) -> Iterator[None]:
+        """Leave everything as it was before, if one of these errors is raised within: nothing was begun."""
+        with closing(sqlite3.connect(":memory:")) as before:
+            self._database.backup(before)
+            new = self.task is None
+            try:
+                yield
+            except refused:
+                before.backup(self._database)
+                self.withdrawn, self._session = new, None
+                raise
+
     # ---- runs
 
     def key(self, trial: Trial) -> str:
@@ -165,16 +180,8 @@ class Store:
         unsaid = {field.name: field.default for field in fields(Trial) if field.default is not MISSING}
         listed = "SELECT key, trial, run, phase, session, ended FROM runs ORDER BY rowid"
         for key, trial, run, phase, session, ended in self._database.execute(listed).fetchall():
-            found = _run(json.loads(run), self._curve(key))
-            yield {
-                "key": key,
-                **unsaid,
-                **json.loads(trial),
-                "phase": phase,
-                "session": session,
-                "ended": ended,
-                "run": found,
-            }
+            about = {"phase": phase, "session": session, "ended": ended}
+            yield {"key": key, **unsaid, **json.loads(trial), **about, "run": _run(json.loads(run), self._curve(key))}
 
     # ---- what was decided
 
@@ -262,23 +269,29 @@ def opened(folder: str | Path, wait: float = 0.0) -> Iterator[Store]:
     """
     folder = Path(folder)
     filelock = require("filelock")
-    lock = filelock.FileLock(folder / LOCK)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=wait)
-    except filelock.Timeout:
-        raise StoreError(_busy(folder)) from None
-    except OSError as error:
-        raise StoreError(f"{str(folder)!r} cannot be written to: {error.strerror}; choose another folder.") from error
-    try:
+    with ExitStack() as left:
+        try:
+            left.enter_context(made(folder))
+            left.enter_context(filelock.FileLock(folder / LOCK).acquire(timeout=wait))
+        except filelock.Timeout:
+            raise StoreError(_busy(folder)) from None
+        except OSError as error:
+            cannot = f"{str(folder)!r} cannot be written to: {error.strerror}; choose another folder."
+            raise StoreError(cannot) from error
         with _used(folder / NAME), closing(_connected(folder / NAME)) as database:
             store = Store(folder, database)
+            left.callback(lambda: store.withdrawn and _clear(folder))
             try:
                 yield store
             finally:
                 store.end()
-    finally:
-        lock.release()
+
+
+def _clear(folder: Path) -> None:
+    """Take away what a store makes in a folder."""
+    shutil.rmtree(folder / "states", ignore_errors=True)
+    for path in [*folder.glob(f"{NAME}*"), folder / LOCK]:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -369,12 +382,8 @@ def _as_data(trial: Trial, leave: Sequence[str] = ()) -> dict[str, Any]:
     return {
         field.name: value
         for field in fields(trial)
-        if field.compare and field.name not in leave and (value := getattr(trial, field.name)) != _default(field)
+        if field.compare and field.name not in leave and (value := getattr(trial, field.name)) != field.default
     }
-
-
-def _default(field: Any) -> Any:
-    return field.default if field.default is not MISSING else MISSING
 
 
 def _run_data(run: Run) -> dict[str, Any]:
