@@ -1,8 +1,8 @@
-// A planned step: does the plan still fit, where are the gradients, what are the step's scalars; then the kernel.
+// A planned step: does the plan still fit, where are the gradients, what are the step's scalars; then the kernels.
 //
-// plan.py fills in the struct and keeps alive what it points to. What is used of CPython and of DLPack, by which torch
-// says where a tensor lies, is declared here: interfaces that stay the same between versions, so that no header is
-// needed. The GIL is held throughout.
+// plan.py and part.py fill in the structs and keep alive what they point to. What is used of CPython and of DLPack, by
+// which torch says where a tensor lies, is declared here: interfaces that stay the same between versions, so that no
+// header is needed. The GIL is held throughout.
 #include <stdint.h>
 
 extern "C" {
@@ -46,36 +46,23 @@ struct Exchange {  // DLPackExchangeAPI
 
 typedef PyObject* const* Objects;
 
-struct Plan {
-    // what a step finds as the last one left it
-    int64_t listed;
-    Objects params;       // what the group holds
-    const int64_t* still; // whether it has no gradient, and is left alone
+struct Part {  // the tensors that one call of a kernel takes: of one type, with one t
+    // a step finds them as the last one left them
     int64_t tensors;
-    void* const* places;  // where the others lie
+    Objects params;
+    void* const* places;  // where they lie
     const int64_t* dimensions;
     const int64_t* const* shapes;   // of a parameter and of its gradient
     const int64_t* const* strides;  // likewise
     int64_t kind, bits;   // the gradients' dtype
-    int64_t known;
-    Objects states;       // of all parameters of the optimizer, in order
     int64_t kept;
     Objects owners, keys, values;  // a slot is owners[i][keys[i]]
     void* const* slots;   // where it lies
-    int64_t switches;
-    Objects switch_names, switch_values;  // of the group; NULL: not there
-    int64_t amounts;
-    Objects amount_names; // a slot is kept if this number is not zero
-    const int64_t* amounts_on;  // 2: not in the group; 3: None
     // from the group's settings and the shared numbers to the kernel's scalars
     int64_t shared;       // step counts (first, if they are kept) and a rule's own numbers, one per tensor, all equal
     void* const* numbers;
     const int64_t* wide;  // float64, else float32
     int64_t counts;       // whether the first of them is t
-    int64_t hypers;
-    Objects hyper_names;
-    const int64_t* items; // which item of a tuple; -1: it is a number
-    const double* defaults;
     double* inputs;       // t, the rule's own numbers, hyper-parameters
     double* outputs;      // the kernel's scalars, the rule's own numbers
     int64_t scalars;
@@ -87,7 +74,27 @@ struct Plan {
     int64_t width, column;  // of the gradients in the table; -1: not needed
     void (*kernel)(int64_t, int64_t, int64_t, const int64_t*, void* const*, const double*, const double*, double*);
     const double* per_tensor;
-    PyObject* launch;     // called instead of the kernel; or NULL
+    PyObject* launch;     // called instead of the kernel; or None
+};
+
+struct Plan {  // of a group
+    int64_t parts;
+    const Part* const* part;
+    int64_t listed;
+    Objects params;       // what the group holds
+    const int64_t* still; // whether it has no gradient, and is left alone
+    int64_t known;
+    Objects states;       // of all parameters of the optimizer, in order
+    int64_t switches;
+    Objects switch_names, switch_values;  // NULL: not in the group
+    int64_t amounts;
+    Objects amount_names; // a slot is kept if this number is not zero
+    const int64_t* amounts_on;  // 2: not in the group; 3: None
+    int64_t hypers;
+    Objects hyper_names;
+    const int64_t* items; // which item of a tuple; -1: it is a number
+    const double* defaults;
+    double* settings;     // the hyper-parameters of this step
     // torch's and ours
     const Exchange* torch;
     PyObject *grad, *tensor, *is_neg, *plain, *written;
@@ -117,11 +124,11 @@ static bool look(const Plan& plan, PyObject* tensor, Tensor& found) {  // what d
     return true;
 }
 
-static bool laid_out(const Plan& plan, const Tensor& found, int64_t k) {
-    bool same = found.dimensions == plan.dimensions[k];
+static bool laid_out(const Part& part, const Tensor& found, int64_t k) {
+    bool same = found.dimensions == part.dimensions[k];
     for (int32_t d = 0; same && d < found.dimensions; ++d) {
-        int64_t size = plan.shapes[k][d];
-        same = found.shape[d] == size && (size == 1 || (found.strides && found.strides[d] == plan.strides[k][d]));
+        int64_t size = part.shapes[k][d];
+        same = found.shape[d] == size && (size == 1 || (found.strides && found.strides[d] == part.strides[k][d]));
     }
     return same;
 }
@@ -132,34 +139,36 @@ static bool is_plain(const Plan& plan, PyObject* g, const Tensor& found) {  // n
     return is(call(plan.is_neg, g), &_Py_FalseStruct);
 }
 
-static bool fits(const Plan& plan, PyObject* params, PyObject* states) {
+static bool listed_alike(const Plan& plan, PyObject* params, PyObject* states) {
     if (PyList_Size(params) != plan.listed || PyDict_Size(states) != plan.known) return PyErr_Clear(), false;
     intptr_t position = 0;
     PyObject *key, *value;
     for (int64_t i = 0; i < plan.known && PyDict_Next(states, &position, &key, &value); ++i)
         if (value != plan.states[i]) return false;
-    Tensor found;
-    for (int64_t i = 0; i < plan.kept; ++i) {
-        value = PyDict_GetItemWithError(plan.owners[i], plan.keys[i]);
-        if (value != plan.values[i]) return PyErr_Clear(), false;
-        if (!look(plan, value, found) || found.data != plan.slots[i]) return false;
-    }
-    for (int64_t i = 0, k = 0; i < plan.listed; ++i) {
+    for (int64_t i = 0; i < plan.listed; ++i) {
         PyObject* p = PyList_GetItem(params, i);
         if (p != plan.params[i]) return false;
-        PyObject* g = PyObject_GetAttr(p, plan.grad);
-        if (plan.still[i]) {
-            if (!is(g, &_Py_NoneStruct)) return false;
-            continue;
-        }
-        bool there = look(plan, p, found) && found.data == plan.places[k] && laid_out(plan, found, k);
-        bool good = there && g && is(PyObject_Type(g), plan.tensor) && look(plan, g, found) && laid_out(plan, found, k) &&
-                    found.kind == plan.kind && found.bits == plan.bits && found.device == 1 && is_plain(plan, g, found);
+        if (plan.still[i] && !is(PyObject_GetAttr(p, plan.grad), &_Py_NoneStruct)) return false;
+    }
+    return true;
+}
+
+static bool fits(const Plan& plan, const Part& part) {
+    Tensor found;
+    for (int64_t i = 0; i < part.kept; ++i) {
+        PyObject* value = PyDict_GetItemWithError(part.owners[i], part.keys[i]);
+        if (value != part.values[i]) return PyErr_Clear(), false;
+        if (!look(plan, value, found) || found.data != part.slots[i]) return false;
+    }
+    for (int64_t k = 0; k < part.tensors; ++k) {
+        PyObject *p = part.params[k], *g = PyObject_GetAttr(p, plan.grad);
+        bool there = look(plan, p, found) && found.data == part.places[k] && laid_out(part, found, k);
+        bool good = there && g && is(PyObject_Type(g), plan.tensor) && look(plan, g, found) && laid_out(part, found, k) &&
+                    found.kind == part.kind && found.bits == part.bits && found.device == 1 && is_plain(plan, g, found);
         if (!good) PyErr_Clear();
         if (g) Py_DecRef(g);  // the parameter holds it
         if (!good) return false;
-        if (plan.column >= 0) plan.table[k * plan.width + plan.column] = found.data;
-        ++k;
+        if (part.column >= 0) part.table[k * part.width + part.column] = found.data;
     }
     return true;
 }
@@ -187,7 +196,7 @@ static double number(const Plan& plan, PyObject* value) {  // on an error, one i
 }
 
 static bool read_settings(const Plan& plan, PyObject* group) {
-    double* to = plan.inputs + 1 + plan.shared - plan.counts;
+    double* to = plan.settings;
     for (int64_t i = 0; i < plan.hypers; ++i) {
         PyObject* value = PyDict_GetItemWithError(group, plan.hyper_names[i]);
         if (value && plan.items[i] >= 0) {
@@ -202,52 +211,61 @@ static bool read_settings(const Plan& plan, PyObject* group) {
     return true;
 }
 
-static double one(const Plan& plan, int64_t i, int64_t k) {
-    void* place = plan.numbers[i * plan.tensors + k];
-    return plan.wide[i] ? *(double*)place : (double)*(float*)place;
+static double one(const Part& part, int64_t i, int64_t k) {
+    void* place = part.numbers[i * part.tensors + k];
+    return part.wide[i] ? *(double*)place : (double)*(float*)place;
 }
 
-static bool read_shared(const Plan& plan) {
-    for (int64_t i = 0; i < plan.shared; ++i) {
-        double first = plan.inputs[i + 1 - plan.counts] = one(plan, i, 0);
-        for (int64_t k = 1; k < plan.tensors; ++k)
-            if (one(plan, i, k) != first) return false;
+static bool read_inputs(const Plan& plan, const Part& part) {
+    for (int64_t i = 0; i < part.shared; ++i) {
+        double first = part.inputs[i + 1 - part.counts] = one(part, i, 0);
+        for (int64_t k = 1; k < part.tensors; ++k)
+            if (one(part, i, k) != first) return false;
     }
-    if (plan.counts) plan.inputs[0] = (double)(int64_t)plan.inputs[0] + 1;
+    if (part.counts) part.inputs[0] = (double)(int64_t)part.inputs[0] + 1;
+    double* to = part.inputs + 1 + part.shared - part.counts;
+    for (int64_t i = 0; i < plan.hypers; ++i) to[i] = plan.settings[i];
     return true;
 }
 
-static void write_shared(const Plan& plan) {
-    for (int64_t i = 0; i < plan.shared; ++i) {
-        double value = plan.counts && !i ? plan.inputs[0] : plan.outputs[plan.scalars + i - plan.counts];
-        for (int64_t k = 0; k < plan.tensors; ++k) {
-            void* place = plan.numbers[i * plan.tensors + k];
-            if (plan.wide[i]) *(double*)place = value; else *(float*)place = (float)value;
+static void write_shared(const Part& part) {
+    for (int64_t i = 0; i < part.shared; ++i) {
+        double value = part.counts && !i ? part.inputs[0] : part.outputs[part.scalars + i - part.counts];
+        for (int64_t k = 0; k < part.tensors; ++k) {
+            void* place = part.numbers[i * part.tensors + k];
+            if (part.wide[i]) *(double*)place = value; else *(float*)place = (float)value;
         }
     }
+}
+
+static bool ready(const Plan& plan, PyObject* group, PyObject* params, PyObject* states) {  // nothing changes
+    bool good = switched_alike(plan, group) && listed_alike(plan, params, states) && read_settings(plan, group);
+    for (int64_t i = 0; good && i < plan.parts; ++i) good = fits(plan, *plan.part[i]) && read_inputs(plan, *plan.part[i]);
+    return good;
+}
+
+static bool take(const Part& part) {  // on an error, one is set
+    part.host(part.inputs, part.outputs);
+    write_shared(part);
+    if (part.launch == &_Py_NoneStruct) {
+        part.kernel(0, part.total, part.tensors, part.ends, part.table, part.outputs, part.per_tensor, nullptr);
+        return true;
+    }
+    PyObject* done = PyObject_Vectorcall(part.launch, nullptr, 0, nullptr);
+    if (done) Py_DecRef(done);
+    return done;
 }
 
 static PyObject* step(PyObject* self, PyObject* const* args, intptr_t) {  // of the group, its parameters, all states
     const Plan& plan = *(const Plan*)PyLong_AsVoidPtr(self);
-    PyObject *group = args[0], *params = args[1];
-    bool good = switched_alike(plan, group) && fits(plan, params, args[2]) && read_settings(plan, group);
-    if (good && read_shared(plan)) {
-        plan.host(plan.inputs, plan.outputs);
-        write_shared(plan);
-        if (plan.launch) {
-            PyObject* done = PyObject_Vectorcall(plan.launch, nullptr, 0, nullptr);
-            if (!done) return nullptr;
-            Py_DecRef(done);
-        } else {
-            plan.kernel(0, plan.total, plan.tensors, plan.ends, plan.table, plan.outputs, plan.per_tensor, nullptr);
-        }
+    PyObject* answer = ready(plan, args[0], args[1], args[2]) ? &_Py_TrueStruct : &_Py_FalseStruct;
+    if (answer == &_Py_TrueStruct) {
+        for (int64_t i = 0; i < plan.parts; ++i)
+            if (!take(*plan.part[i])) return nullptr;
         PyObject* written = call(plan.written, plan.moved);
         if (!written) return nullptr;
         Py_DecRef(written);
-    } else {
-        good = false;
     }
-    PyObject* answer = good ? &_Py_TrueStruct : &_Py_FalseStruct;
     Py_IncRef(answer);
     return answer;
 }
