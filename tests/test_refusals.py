@@ -1,5 +1,6 @@
 """What makes no sense is refused in one sentence that names the argument and its value."""
 
+import copy
 import re
 
 import pytest
@@ -239,6 +240,41 @@ def test_a_misuse_leaves_nothing_behind(name):
     with pytest.raises(ValueError, match="lr is -1; it must be at least 0"):
         optimizer.add_param_group({"params": [leaf()], "lr": -1})
     assert optimizer.state_dict() == before
+
+
+@pytest.mark.parametrize("taken", [0, 2])
+@pytest.mark.parametrize("name", HOUSE)
+def test_a_step_that_is_refused_leaves_nothing_behind(name, taken):
+    """Neither a count that has gone on nor slots of a parameter that has not moved: SGD asks whether it has any."""
+    ends = []
+    for refused in (False, True):
+        params = [torch.nn.Parameter(torch.linspace(-1, 2, 6).reshape(2, 3)) for _ in range(2)]
+        more = {"momentum": 0.9, "dampening": 0.5} if name == "SGD" else {}
+        optimizer = getattr(tw, name)(params, lr=0.1, engine="eager", **more)
+        for s in range(taken + 2):
+            for p in params:
+                p.grad = torch.cos(p.detach() + s)
+            if refused and s == taken:
+                kept = copy.deepcopy(optimizer.state_dict())
+                optimizer.param_groups[0]["capturable"] = True
+                with pytest.raises(ValueError, match=r"^capturable is True, and a parameter cannot go throu"):
+                    optimizer.step()
+                optimizer.param_groups[0]["capturable"] = kept["param_groups"][0].get("capturable", False)
+                torch.testing.assert_close(optimizer.state_dict()["state"], kept["state"], rtol=0, atol=0)
+            optimizer.step()
+        ends.append(params)
+    assert all(map(torch.equal, *ends))
+
+
+def test_a_slot_that_is_refused_leaves_nothing_behind():
+    params = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+    optimizer = tw.AdamW(params)
+    for p in params:
+        p.grad = torch.ones(3)
+    optimizer.state[params[1]].update(exp_avg=torch.ones(2))
+    with pytest.raises(ValueError, match="exp_avg is real, of shape"):
+        optimizer.step()
+    assert optimizer.state == {params[1]: {"exp_avg": optimizer.state[params[1]]["exp_avg"]}}
 
 
 def test_the_engine_in_the_environment(monkeypatch):

@@ -16,16 +16,11 @@ from torch.autograd import profiler
 from torch.compiler import is_dynamo_compiling
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from thalweg.arguments import (
-    Arguments,
-    check_store,
-    check_tensors,
-    with_decay,
-)
+from thalweg.arguments import Arguments, check_store, check_tensors, with_decay
 from thalweg.card import Card, card_of
 from thalweg.engine import cpu, eager, foreach, triton
 from thalweg.engine.cell import Cell, check_alike, start
-from thalweg.engine.choice import check_capturable, check_engine, chosen, in_place, on_device
+from thalweg.engine.choice import check_capturable, check_engine, check_ways, chosen, in_place, on_device
 from thalweg.engine.device_plan import DevicePlan
 from thalweg.engine.model_wide import Run, alone, gathered
 from thalweg.engine.plan import Plan, moving
@@ -190,7 +185,7 @@ class Optimizer(torch.optim.Optimizer):
         self._plans.pop(index, None)
         rule, hyper = self.arguments.rule_of(group), self.arguments.read(group)
         params = moving(group)
-        before, self._moved[index] = self._moved.get(index), params
+        moved, self._moved[index] = self._moved.get(index), params
         if not params:
             return
         graph = trace(rule, **hyper)
@@ -198,23 +193,27 @@ class Optimizer(torch.optim.Optimizer):
         own = {name: hyper[name] for name in self.arguments.signature.defaults}
         first = sum(len(earlier["params"]) for earlier in self.param_groups[:index])
         places = [first + i for i, p in enumerate(group["params"]) if p.grad is not None]
-        # Everything is looked at before the first count goes on: what is refused leaves all as it was.
         name, by_element = type(self).__name__, lambda: trace(self.rule, **own).elementwise
-        gradients = [gradient_of(p, group, rule=name, by_element=by_element) for p in params]
-        fresh = [p not in self.state for p in params]
+        before = {p: dict(self.state[p]) for p in params if p in self.state}
+        try:  # what is refused leaves all as it was
+            gradients = [gradient_of(p, group, rule=name, by_element=by_element) for p in params]
+            for p in params:
+                self._prepare(p, group, hyper, kept)
+            each = zip(params, gradients, places, strict=True)
+            taken = [self._take(p, g, p not in before, place, group, kept) for p, g, place in each]
+            engine = "eager" if group.get("differentiable") else self.engine
+            if engine != "eager":
+                taken = [(cell._replace(g=cpu.like(cell.p, cell.g)), rows) for cell, rows in taken]
+            ways: list[Any] = [in_place(engine, graph, cell) for cell, _ in taken]
+            check_ways(ways, bool(group.get("capturable")))
+        except Exception:
+            for p in params:
+                self.state.pop(p, None)
+            self.state.update(before)
+            raise
         for p in params:
-            self._prepare(p, group, hyper, kept)
-        each = zip(params, gradients, fresh, places, strict=True)
-        taken = [self._take(p, g, new, place, group, kept) for p, g, new, place in each]
-        engine = "eager" if group.get("differentiable") else self.engine
-        if engine != "eager":
-            taken = [(cell._replace(g=cpu.like(cell.p, cell.g)), rows) for cell, rows in taken]
-        ways: list[Any] = [in_place(engine, graph, cell) for cell, _ in taken]
-        if group.get("capturable") and None in ways:
-            raise ValueError(
-                "capturable is True, and a parameter cannot go through the kernels: it and its gradient must be dense "
-                "and contiguous, and the rule without matrix operations."
-            )
+            if "step" in self.state.get(p, ()):
+                self.state[p]["step"] += 1
         fused = {i for i, way in enumerate(ways) if way}
         rest = [i for i in range(len(taken)) if i not in fused]
         in_lists = bool(rest) and (graph.model_wide or group.get("foreach"))
@@ -233,7 +232,7 @@ class Optimizer(torch.optim.Optimizer):
             self._put(params[i], group, taken[i][1], new_p, new_slots)
         kinds: dict[Any, Any] = {cpu: Plan, triton: DevicePlan}
         # Some without a gradient: a plan pays if they are the same as in the last step (frozen, not skipped at times).
-        lasting = len(params) == len(group["params"]) or (before and list(map(id, before)) == list(map(id, params)))
+        lasting = len(params) == len(group["params"]) or (moved and list(map(id, moved)) == list(map(id, params)))
         if len(set(ways)) == 1 and ways[0] in kinds and lasting and not results:
             self._plan(kinds[ways[0]], index, group, [cell for cell, _ in taken], hyper)
 
@@ -287,9 +286,8 @@ class Optimizer(torch.optim.Optimizer):
     ) -> tuple[Cell, Any]:  # fmt: skip
         """What the engine gets: real, dense, and of a sparse gradient only the rows it touches."""
         (g, rows), state = found, self.state.get(p, {})
-        if "step" in state:
-            state["step"] += 1
-            t = state["step"] if group.get("capturable") else int(state["step"])
+        if "step" in state:  # which goes on when all parameters have been looked at
+            t = state["step"] if group.get("capturable") else int(state["step"]) + 1
         else:  # torch's SGD keeps no count; all its rule asks is whether this is the first step
             t = 1 if fresh else LATER
         names = [*kept, *([COMPENSATION] if COMPENSATION in state else [])]

@@ -73,6 +73,19 @@ def check_capturable(engine: str, devices: Iterable[torch.device]) -> None:
             )
 
 
+def check_ways(ways: Iterable[ModuleType | None], capturable: bool) -> None:
+    """Refuse ``capturable=True`` where a parameter of this step has no kernels: `in_place` said None.
+
+    Raises:
+        ValueError: that is so.
+    """
+    if capturable and None in ways:
+        raise ValueError(
+            "capturable is True, and a parameter cannot go through the kernels: it and its gradient must be dense "
+            "and contiguous, and the rule without matrix operations."
+        )
+
+
 def on_device(graph: Graph, kept: Mapping[str, SlotSpec], capturable: bool) -> list[str]:
     """The one-number slots that lie where their parameter lies: those that only the device knows."""
     numbers = [name for name, slot in kept.items() if slot.shape == "number"]
