@@ -4,8 +4,9 @@
     python benchmarks/compare_cost.py digits regret      20 fresh seeds of what the sides would have recommended
     python benchmarks/compare_cost.py                    all that is not there yet, then the table and the drawing
 
-Sides run in turn, in three rounds with other seeds of everything: three searches, of which each side's costs and
-regrets are compared within the round.
+Sides run in turn, in rounds with other seeds of everything. Costs are compared within a round. What one search
+recommends is luck by half a standard deviation and more, so regrets are compared in the mean over all rounds, beside
+the standard error; benchmarks/pruning.py plays a thousand comparisons on recorded runs.
 
 All sides get the same candidates, ranges, schedule (warm-up and cosine), horizon and validation halves, and one thread
 in one process, whose CPU time is counted from its start, imports included:
@@ -21,7 +22,7 @@ in one process, whose CPU time is counted from its start, imports included:
 
 Regret is that of the recommended setting on 20 seeds that nobody has seen, on the half of the data that chooses
 nothing: its mean minus that of the best setting that any side recommended in any round, in standard deviations
-between seeds.
+between seeds (pooled over what was recommended).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from costs.report import report
+from costs.report import SIDES, report
 from step import machine
 
 from thalweg import rules, schedule, workloads
@@ -58,15 +59,14 @@ from thalweg.signature import signature_of
 FIGURES = Path(__file__).with_name("costs") / "figures.json"
 FRESH = range(5000, 5020)
 SEEDS = 1000  # of a round
-SIDES = ("ours", "sequential", "optuna")
-ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A workload, its candidates and the preset."""
+    """A workload, how many searches, the candidates and the preset."""
 
     make: Callable[[], Task]
+    rounds: int
     optimizers: tuple[str, ...] = ("momentum", "rmsprop", "adamw")
     preset: str = "standard"
 
@@ -77,10 +77,10 @@ class Setup:
 
 
 WORKLOADS = {
-    "digits": Setup(lambda: workloads.load("digits"), SHORT_LIST),
-    "mnist1d": Setup(lambda: workloads.load("mnist1d", steps=1000)),
+    "digits": Setup(lambda: workloads.load("digits"), 6, SHORT_LIST),
+    "mnist1d": Setup(lambda: workloads.load("mnist1d", steps=1000), 4),
     "shakespeare": Setup(
-        lambda: workloads.load("shakespeare", steps=150, validation_windows=128), ("momentum", "adamw"), "quick"
+        lambda: workloads.load("shakespeare", steps=150, validation_windows=128), 1, ("momentum", "adamw"), "quick"
     ),
 }
 TINY = 1e-12  # stands for a weight decay of 0 on a logarithmic range
@@ -329,7 +329,7 @@ def main() -> None:
     if options.what:
         return perform(options.workload, options.what)
     for name in [options.workload] if options.workload else WORKLOADS:
-        for number in range(ROUNDS):
+        for number in range(WORKLOADS[name].rounds):
             for side in SIDES:  # each in a process of its own
                 if len(kept().get("workloads", {}).get(name, {}).get(side, [])) <= number:
                     subprocess.run([sys.executable, __file__, name, side], check=True)

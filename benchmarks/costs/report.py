@@ -12,6 +12,7 @@ from typing import Any
 from thalweg.lab import statistics
 
 Setting = list[Any]
+SIDES = ("ours", "sequential", "optuna")
 POINTS = (  # side, mark, how it is called
     ("ours", "end", "ours"),
     ("sequential", "end", "sequential"),
@@ -23,15 +24,16 @@ CLOSE = 0.25  # standard deviations between seeds by which ours may be worse
 
 
 class Regrets:
-    """Of settings, in standard deviations between seeds, smaller is better."""
+    """Of settings, in standard deviations between seeds (pooled over what was recommended), smaller is better."""
 
-    def __init__(self, fresh: Mapping[str, list[float | None]], mode: str):
-        sign = 1 if mode == "min" else -1
-        known = {key: [math.inf if v is None else sign * v for v in values] for key, values in fresh.items()}
+    def __init__(self, of: Mapping[str, Any]):
+        sign = 1 if of["mode"] == "min" else -1
+        known = {key: [math.inf if v is None else sign * v for v in values] for key, values in of["fresh"].items()}
         worst = max(v for values in known.values() for v in values if v < math.inf)
         self.scores = {key: [min(v, worst) for v in values] for key, values in known.items()}
-        best = min(self.scores.values(), key=statistics.mean)
-        self.least, self.sd = statistics.mean(best), statistics.sd(best)
+        ends = [json.dumps(told["marks"]["end"]["setting"]) for side in SIDES for told in of.get(side, [])]
+        final = [self.scores[key] for key in dict.fromkeys(ends)]
+        self.least, self.sd = min(map(statistics.mean, final)), statistics.pooled_sd(final)
 
     def __call__(self, setting: Setting) -> float:
         """Its mean behind the best one's."""
@@ -67,7 +69,7 @@ def report(found: Mapping[str, Any], folder: Path) -> None:
         "Written by `python benchmarks/compare_cost.py`, which says what the sides are. CPU seconds of one process",
         "from its start, one thread; every round has other seeds. Ours / this: the median of the rounds' ratios.",
         "Regret: on 20 fresh seeds, in standard deviations between seeds, behind the best setting that any side",
-        "recommended. Behind: ours minus this side's, the mean of the rounds.",
+        "recommended: the mean over the rounds, and each. Behind: the means' difference and its standard error.",
         "",
         ", ".join(f"{key} {value}" for key, value in found["machine"].items()),
         "",
@@ -75,14 +77,15 @@ def report(found: Mapping[str, Any], folder: Path) -> None:
     ]
     whole = {name: of for name, of in found["workloads"].items() if "fresh" in of and "ours" in of}
     for name, of in whole.items():
-        regrets = Regrets(of["fresh"], of["mode"])
+        regrets = Regrets(of)
         lines += [
             "",
             f"## {name}: {of['setup']}",
             "",
             f"Stacking: {'; '.join(told['together'] for told in of['ours'])}.",
             "",
-            *(f"Verdict {number}: {told['verdict']}\n" for number, told in enumerate(of["ours"], 1)),
+            f"The first verdict: {of['ours'][0]['verdict']}",
+            "",
             "| side | full horizons | CPU s | ours / this | regret | ours behind | as good |",
             "|---|---|---|---|---|---|---|",
         ]
@@ -93,19 +96,24 @@ def report(found: Mapping[str, Any], folder: Path) -> None:
 
 
 def _row(of: Mapping[str, Any], regrets: Regrets, side: str, mark: str, called: str) -> str:
-    pairs = [(told["marks"]["end"], marked(of, side, mark, round)) for round, told in enumerate(of["ours"])]
-    pairs = [(ours, this) for ours, this in pairs if this is not None and this["setting"] in regrets]
-    if not pairs:
+    rounds = {side: [marked(of, side, mark, round) for round in range(len(of.get(side, [])))]}
+    these = [this for this in rounds[side] if this is not None and this["setting"] in regrets]
+    if not these:
         return ""
-    behind = statistics.mean([regrets(ours["setting"]) - regrets(this["setting"]) for ours, this in pairs])
+    ours = [told["marks"]["end"] for told in of["ours"]]
+    ratios = [mine["cpu"] / this["cpu"] for mine, this in zip(ours, rounds[side], strict=False) if this is not None]
+    own = [regrets(end["setting"]) for end in ours]
+    other = [regrets(this["setting"]) for this in these]
+    behind = statistics.mean(own) - statistics.mean(other)
+    error = math.hypot(*(statistics.sd(each) / len(each) ** 0.5 for each in (own, other))) if len(other) > 1 else None
     cells = [
         called,
-        f"{statistics.mean([this['horizons'] for _, this in pairs]):.1f}",
-        ", ".join(f"{this['cpu']:.0f}" for _, this in pairs),
-        f"{median(ours['cpu'] / this['cpu'] for ours, this in pairs):.2f}",
-        ", ".join(f"{regrets(this['setting']):.2f}" for _, this in pairs),
-        f"{behind:+.2f}",
-        "yes" if behind <= CLOSE else "no",
+        f"{statistics.mean([this['horizons'] for this in these]):.1f}",
+        ", ".join(f"{this['cpu']:.0f}" for this in these),
+        f"{median(ratios):.2f}",
+        f"{statistics.mean(other):.2f} ({', '.join(f'{each:.2f}' for each in other)})",
+        "" if side == "ours" else f"{behind:+.2f}" if error is None else f"{behind:+.2f} ± {error:.2f}",
+        "" if side == "ours" else "yes" if behind <= CLOSE else "no",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -119,8 +127,8 @@ def _draw(whole: Mapping[str, Any], path: Path) -> None:
     with pyplot.rc_context({"svg.hashsalt": "thalweg", "svg.fonttype": "none", "font.size": 9}):
         figure, panels = pyplot.subplots(1, len(whole), figsize=(4.2 * len(whole), 3.2), squeeze=False)
         for axes, (name, of) in zip(panels[0], whole.items(), strict=True):
-            regrets = Regrets(of["fresh"], of["mode"])
-            for side in ("ours", "sequential", "optuna"):
+            regrets = Regrets(of)
+            for side in SIDES:
                 if side not in of:
                     continue
                 first, ends = of[side][0], [told["marks"]["end"] for told in of[side]]
