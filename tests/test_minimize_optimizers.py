@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import io
+import pickle
 
 import pytest
 import torch
 
 import thalweg as tw
+from thalweg.minimize.methods import SEARCHES
 
 MAKERS = {
     "bfgs": lambda params, **kw: tw.BFGS(params, **kw),
@@ -144,6 +147,24 @@ def test_refusals():
         tw.Newton([p]).step(backward)
 
 
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_parameters_without_numbers_are_refused_alone_and_left_out_beside_others(make):
+    empty, p = (torch.nn.Parameter(torch.ones(n, dtype=torch.float64)) for n in (0, 2))
+    with pytest.raises(ValueError, match=r"^params are all empty; they must hold at least one number that is not froz"):
+        make([empty]).step(lambda: (empty**2).sum() + 1)
+    optimizer = make([empty, p])
+
+    def closure():
+        optimizer.zero_grad()
+        loss = ((p - 3) ** 2).sum() + (empty**2).sum()
+        if optimizer.backward:
+            loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    torch.testing.assert_close(p.detach(), torch.full((2,), 3.0, dtype=torch.float64))
+
+
 def test_a_loss_that_is_not_finite_changes_nothing():
     p = torch.nn.Parameter(torch.ones(2))
     optimizer = tw.BFGS([p])
@@ -191,14 +212,37 @@ def test_the_state_of_another_method_is_refused_and_nothing_of_it_loaded(make):
     assert optimizer.step(closure) < before["state"][0]["walk"]["f"]
 
 
-@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
-def test_a_copy_goes_on_like_the_original(make):
+SEARCHED = {
+    f"bfgs, {search}": lambda params, search=search, **kw: tw.BFGS(params, search=SEARCHES[search], **kw)
+    for search in SEARCHES
+}
+
+
+def saved_whole(both):
+    """By torch.save, as whole objects."""
+    file = io.BytesIO()
+    torch.save(both, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), saved_whole])
+@pytest.mark.parametrize("metered", [False, True])
+@pytest.mark.parametrize("make", [*MAKERS.values(), *SEARCHED.values()], ids=[*MAKERS, *SEARCHED])
+def test_a_copy_goes_on_like_the_original(make, metered, copied):
     model, optimizer, closure = regression(lambda params: make(params, max_iter=3))
+    optimizer.meter = paid if metered else None
     optimizer.step(closure)
-    twin, copied = copy.deepcopy((model, optimizer))
-    loss = optimizer.step(closure)
+    twin, other = copied((model, optimizer))
     x, y = (cell.cell_contents for cell in closure.__closure__ if isinstance(cell.cell_contents, torch.Tensor))
-    assert copied.step(closure_over(twin, copied, x, y)) == loss
+    for _ in range(3):
+        assert other.step(closure_over(twin, other, x, y)) == optimizer.step(closure)
+    for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+def paid(price):
+    """A meter."""
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)

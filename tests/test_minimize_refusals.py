@@ -92,8 +92,9 @@ def test_more_refusals():
         tw.minimize(lambda x: x, START)
     with pytest.raises(TypeError, match=r"dtype torch\.int64"):
         tw.minimize(rosenbrock, torch.tensor([1, 2]))
-    with pytest.raises(ValueError, match="x0 is empty"):
-        tw.minimize(rosenbrock, torch.zeros(0))
+    for nothing in (torch.zeros(0), torch.zeros(0, 2), {"a": torch.zeros(0)}, {}, [], ()):
+        with pytest.raises(ValueError, match="x0 is empty"):
+            tw.minimize(rosenbrock, nothing)
     with pytest.raises(ValueError, match="method is 'newton' and fun is no torch function"):
         tw.minimize(lambda x: (x @ x, 2 * x), [1.0, 2.0], jac=True, method="newton")
     with pytest.raises(TypeError, match=r"must return \(value, gradient"):

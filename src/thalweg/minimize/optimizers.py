@@ -96,8 +96,9 @@ class FullBatch(torch.optim.Optimizer):
         return f"{method.name} with {method.history} pairs" if method.history else method.name
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything, for `copy.deepcopy`."""
-        return {name: value for name, value in vars(self).items() if not name.startswith("_optimizer_")}
+        """Everything, for `copy.deepcopy` and `pickle`; a walk goes on from the state as it would from itself."""
+        kept = {name: value for name, value in vars(self).items() if not name.startswith("_optimizer_")}
+        return {**kept, "_ended": None}
 
     # ---- what the loop asks for
 
@@ -135,6 +136,8 @@ class FullBatch(torch.optim.Optimizer):
         group, parameters = self.param_groups[0], self._parameters()
         if not parameters:
             raise ValueError("params are all frozen; at least one must require a gradient.")
+        if not any(p.numel() for p in parameters):
+            raise ValueError("params are all empty; they must hold at least one number that is not frozen.")
         problem = _ClosureProblem(self, closure)
         x = self._vector(parameters).copy() if parameters[0].device.type == "cpu" else self._vector(parameters)
         known = self.state[parameters[0]].get("walk")

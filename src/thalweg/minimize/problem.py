@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from thalweg.minimize.arrays import Array, Number, Rows, copied, matvec, namespace
 
 SINGLE: Any = (torch.Tensor, np.ndarray, Real)  # what may hold one number
-
+EMPTY = "x0 is empty; it must hold at least one number."
 
 REFUSED = {  # what torch says where autograd cannot go through fun, and what is to be done
     "Can't call numpy()": "fun uses numpy on x and jac is None; a numpy function must bring its gradient.",
@@ -46,6 +46,8 @@ class Form:
 
     def __init__(self, x0: Any, batched: bool):
         leaves, self.tree = pytree.tree_flatten(x0)
+        if not leaves:
+            raise ValueError(EMPTY)
         self.numpy = not any(isinstance(leaf, torch.Tensor) for leaf in leaves)
         if self.numpy:
             try:
@@ -74,7 +76,7 @@ class Form:
         self.sizes = [math.prod(shape) for shape in self.shapes]
         count = len(first) if batched else 1
         if count * sum(self.sizes) == 0:
-            raise ValueError("x0 is empty; it must hold at least one number.")
+            raise ValueError(EMPTY)
         self.start = torch.cat([tensor.reshape(count, -1) for tensor in tensors], 1)
         self.device = first.device
 

@@ -3,7 +3,8 @@
 A line search is two functions. ``accept(at, step, f, slope)`` is the test, on numbers or on arrays of many
 problems at once. ``refine(at, step, f, slope)`` is a generator for one problem whose trial was refused: it
 yields the next step and is sent the value and the slope found there, ``f, slope = yield step``; where it
-returns, it has given up. It evaluates nothing itself.
+returns, it has given up. It evaluates nothing itself. Both are functions of a module, their constants bound by
+`functools.partial`, so that an optimizer with its search can be pickled.
 """
 
 from __future__ import annotations

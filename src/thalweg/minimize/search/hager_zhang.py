@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from thalweg.minimize.arrays import Line
@@ -17,53 +18,52 @@ def hager_zhang(
     delta: float = 0.1, sigma: float = 0.9, rho: float = 5.0, gamma: float = 0.66, trials: int = 50
 ) -> Search:
     """The search with the constants of the paper: theta is 0.5, a non-finite trial is shortened to a tenth."""
+    accept = partial(accepts, c1=delta, c2=sigma, strong=False, delta=delta)
+    return Search(accept, partial(refines, rho=rho, gamma=gamma, trials=trials), card)
 
-    def accept(at: Line, step: Any, f: Any, slope: Any) -> Any:
-        return accepts(at, step, f, slope, delta, sigma, False, delta)
 
-    def refine(at: Line, step: float, f: float, slope: float) -> Refine:
-        left = trials
-        low: Trial = (0.0, at.f, at.slope)
-        trial: Trial = (step, f, slope)
+def refines(at: Line, step: float, f: float, slope: float, rho: float, gamma: float, trials: int) -> Refine:
+    """The steps that the search asks for after a trial that was refused."""
+    left = trials
+    low: Trial = (0.0, at.f, at.slope)
+    trial: Trial = (step, f, slope)
+    while not (math.isfinite(trial[1]) and math.isfinite(trial[2])):
+        trial = yield from ask(0.1 * trial[0])
+        left -= 1
+        if left <= 0:
+            return
+    while trial[2] < 0 and trial[1] <= at.f + at.noise:  # bracket: B0 to B3
+        low = trial
+        step = rho * trial[0]
+        trial = yield from ask(step)
         while not (math.isfinite(trial[1]) and math.isfinite(trial[2])):
-            trial = yield from ask(0.1 * trial[0])
+            trial = yield from ask((low[0] + trial[0]) / 2 if trial[0] < step else 0.5 * (low[0] + step))
             left -= 1
             if left <= 0:
                 return
-        while trial[2] < 0 and trial[1] <= at.f + at.noise:  # bracket: B0 to B3
-            low = trial
-            step = rho * trial[0]
-            trial = yield from ask(step)
-            while not (math.isfinite(trial[1]) and math.isfinite(trial[2])):
-                trial = yield from ask((low[0] + trial[0]) / 2 if trial[0] < step else 0.5 * (low[0] + step))
-                left -= 1
-                if left <= 0:
-                    return
+        left -= 1
+        if left <= 0:
+            return
+    high = trial
+    if high[2] < 0:
+        low, high = yield from halve(at, low, high)
+    while left > 0:
+        before = high[0] - low[0]
+        a, b = low, high
+        c = secant(low, high)
+        low, high, new = yield from update(at, low, high, c)
+        left -= 1
+        if new is not None and new[0] == high[0]:
+            low, high, _ = yield from update(at, low, high, secant(b, high))
             left -= 1
-            if left <= 0:
-                return
-        high = trial
-        if high[2] < 0:
-            low, high = yield from halve(at, low, high)
-        while left > 0:
-            before = high[0] - low[0]
-            a, b = low, high
-            c = secant(low, high)
-            low, high, new = yield from update(at, low, high, c)
+        elif new is not None and new[0] == low[0]:
+            low, high, _ = yield from update(at, low, high, secant(a, low))
             left -= 1
-            if new is not None and new[0] == high[0]:
-                low, high, _ = yield from update(at, low, high, secant(b, high))
-                left -= 1
-            elif new is not None and new[0] == low[0]:
-                low, high, _ = yield from update(at, low, high, secant(a, low))
-                left -= 1
-            if high[0] - low[0] > gamma * before:
-                low, high, _ = yield from update(at, low, high, (low[0] + high[0]) / 2)
-                left -= 1
-            if not low[0] < (low[0] + high[0]) / 2 < high[0]:
-                return
-
-    return Search(accept, refine, card)
+        if high[0] - low[0] > gamma * before:
+            low, high, _ = yield from update(at, low, high, (low[0] + high[0]) / 2)
+            left -= 1
+        if not low[0] < (low[0] + high[0]) / 2 < high[0]:
+            return
 
 
 def ask(step: float) -> Any:

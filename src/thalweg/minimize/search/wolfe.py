@@ -8,6 +8,7 @@ flattened; or, where values no longer differ beyond rounding, one whose slope al
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from thalweg.minimize.arrays import Line
@@ -40,33 +41,31 @@ def cubic_minimum(a: float, fa: float, sa: float, b: float, fb: float, sb: float
 
 def wolfe(c1: float = 1e-4, c2: float = 0.9, strong: bool = False, trials: int = 40) -> Search:
     """The search with constants `c1` and `c2`, at most `trials` further steps; `strong` bounds a rising slope, too."""
+    return Search(partial(accepts, c1=c1, c2=c2, strong=strong), partial(refines, c1=c1, trials=trials), card)
 
-    def accept(at: Line, step: Any, f: Any, slope: Any) -> Any:
-        return accepts(at, step, f, slope, c1, c2, strong)
 
-    def refine(at: Line, step: float, f: float, slope: float) -> Refine:
-        low, high = (0.0, at.f, at.slope), None  # low: known to fall; high: known to lie beyond the valley
-        width = math.inf
-        for _ in range(trials):
-            trial = (step, f, slope)
-            if not (math.isfinite(f) and math.isfinite(slope)):
-                high = (step, math.inf, math.nan)
-            elif slope >= 0 or f > max(at.f + c1 * step * at.slope, min(at.f, low[1]) + at.noise):
-                high = trial
-            else:
-                low = trial
-            if high is None:
-                step = longer(low, at)
-            else:
-                step = between(low, high)
-                if high[0] - low[0] > 0.66 * width:
-                    step = (low[0] + high[0]) / 2 if math.isfinite(high[1]) else step
-                width = high[0] - low[0]
-                if not low[0] < step < high[0]:
-                    return  # no number is left between the two
-            f, slope = yield step
-
-    return Search(accept, refine, card)
+def refines(at: Line, step: float, f: float, slope: float, c1: float, trials: int) -> Refine:
+    """The steps that the search asks for after a trial that was refused."""
+    low, high = (0.0, at.f, at.slope), None  # low: known to fall; high: known to lie beyond the valley
+    width = math.inf
+    for _ in range(trials):
+        trial = (step, f, slope)
+        if not (math.isfinite(f) and math.isfinite(slope)):
+            high = (step, math.inf, math.nan)
+        elif slope >= 0 or f > max(at.f + c1 * step * at.slope, min(at.f, low[1]) + at.noise):
+            high = trial
+        else:
+            low = trial
+        if high is None:
+            step = longer(low, at)
+        else:
+            step = between(low, high)
+            if high[0] - low[0] > 0.66 * width:
+                step = (low[0] + high[0]) / 2 if math.isfinite(high[1]) else step
+            width = high[0] - low[0]
+            if not low[0] < step < high[0]:
+                return  # no number is left between the two
+        f, slope = yield step
 
 
 def longer(low: tuple[float, float, float], at: Line) -> float:
