@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import torch
-from step import MODELS, machine, made
+from step import MODELS, listed, machine, made
 from steps.roofline import reading
 
 import thalweg as tw
@@ -83,7 +83,8 @@ def measure(shapes, rounds: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default="resnet18,gpt", help="comma-separated; default: resnet18,gpt")
+    some = ["resnet18", "gpt"]
+    parser.add_argument("--models", type=listed(MODELS), default=some, help="comma-separated; default: resnet18,gpt")
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", help="write the figures there as well")
@@ -91,7 +92,7 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     found = {"machine": machine(), "figures": {}}
     print(", ".join(f"{key} {value}" for key, value in found["machine"].items()))
-    for model in asked.models.split(","):
+    for model in asked.models:
         figures = found["figures"][model] = measure(MODELS[model](), asked.rounds)
         print(f"{model}: AdamW; CPU time of each way / the plain step's, median of {asked.rounds}")
         for name, figure in figures.items():

@@ -21,7 +21,7 @@ import torch
 import thalweg as tw
 
 sys.path.insert(0, str(Path(__file__).parent))
-from step import FUSED, MODELS, OPTIMIZERS, made
+from step import FUSED, MODELS, OPTIMIZERS, listed, made
 
 CALLS = 20
 
@@ -79,8 +79,9 @@ def measure(name: str, shapes, rounds: int) -> dict[str, float | str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default=",".join(MODELS), help="comma-separated; default: all")
-    parser.add_argument("--optimizers", default=",".join([*OPTIMIZERS, "Lion", "LAMB"]))
+    optimizers = [*OPTIMIZERS, "Lion", "LAMB"]
+    parser.add_argument("--models", type=listed(MODELS), default=list(MODELS), help="comma-separated; default: all")
+    parser.add_argument("--optimizers", type=listed(optimizers), default=optimizers)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", help="write the figures there as well")
     asked = parser.parse_args()
@@ -90,8 +91,8 @@ def main() -> int:
     machine = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "thalweg": tw.__version__}
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
     figures = {}
-    for model in asked.models.split(","):
-        for name in dict.fromkeys(asked.optimizers.split(",")):
+    for model in asked.models:
+        for name in asked.optimizers:
             figure = figures[f"{model} {name}"] = measure(name, MODELS[model](), asked.rounds)
             peer = f"{figure['peer']} {figure['ratio']:.2f}" if "peer" in figure else "torch has none"
             share = f"{figure['share']:.2f} of the copy bandwidth"

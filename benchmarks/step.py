@@ -25,14 +25,22 @@ from pathlib import Path
 
 import torch
 from steps.models import MODELS
-from steps.peers import FUSED, OPTIMIZERS, TORCHS, missing, optimizers, peers, shaped
+from steps.peers import FUSED, OPTIMIZERS, TORCHS, listed, missing, optimizers, peers, shaped
 from steps.report import beside_compiled, draw, table
 from steps.roofline import bare, streams
 
 import thalweg as tw
 
 HERE = Path(__file__).parent / "steps"
-__all__ = ["FUSED", "MODELS", "OPTIMIZERS", "machine", "made", "seconds"]  # what the other benchmarks take from here
+__all__ = [
+    "FUSED",
+    "MODELS",
+    "OPTIMIZERS",
+    "listed",
+    "machine",
+    "made",
+    "seconds",
+]  # what the other benchmarks take from here
 
 
 def made(cls, shapes, device="cpu", **settings):
@@ -142,8 +150,9 @@ def machine() -> dict[str, object]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default=",".join(MODELS), help="comma-separated; default: all")
-    parser.add_argument("--optimizers", help="comma-separated; default: all, or with --compile torch's")
+    parser.add_argument("--models", type=listed(MODELS), default=list(MODELS), help="comma-separated; default: all")
+    help_ = "comma-separated; default: all, or with --compile torch's"
+    parser.add_argument("--optimizers", type=listed(optimizers()), help=help_)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1, help="repeat everything in fresh processes")
@@ -151,22 +160,23 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     parser.add_argument("--write", nargs="?", const="", help="write steps/NAME.json, .md and .svg: figures or compiled")
     asked = parser.parse_args()
-    asked.optimizers = asked.optimizers or ",".join(TORCHS if asked.compile else optimizers())
+    asked.optimizers = asked.optimizers or list(TORCHS if asked.compile else optimizers())
     torch.set_num_threads(asked.threads)
     found, load = {"machine": machine(), "figures": {}}, os.getloadavg()[0]
     print("\n".join(missing()), end="")
     for _ in range(asked.processes if asked.processes > 1 else 0):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "figures.json")
-            same = [f"--{name}={getattr(asked, name)}" for name in ("models", "optimizers", "rounds", "threads")]
+            same = [f"--{name}={','.join(getattr(asked, name))}" for name in ("models", "optimizers")]
+            same += [f"--{name}={getattr(asked, name)}" for name in ("rounds", "threads")]
             same += ["--compile"] if asked.compile else []
             subprocess.run([sys.executable, __file__, *same, f"--json={file}"], check=True)
             for title, figures in json.loads(file.read_text())["figures"].items():
                 merged = found["figures"].setdefault(title, {})
                 for name, values in figures.items():
                     merged.setdefault(name, []).extend(values)
-    for model in asked.models.split(",") if asked.processes == 1 else ():
-        for name in asked.optimizers.split(","):
+    for model in asked.models if asked.processes == 1 else ():
+        for name in asked.optimizers:
             figures = measure(name, MODELS[model](), asked.rounds, asked.compile)
             found["figures"][f"{model} {name}"] = figures
             told = "   ".join(f"{key} {values[0]:.2f}" for key, values in figures.items() if key != "seconds")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from step import machine
+from step import listed, machine
 from torch import nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
@@ -164,7 +164,7 @@ def measure(model: str, rounds: int) -> dict[str, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default=",".join(CALLS), help="comma-separated; default: all")
+    parser.add_argument("--models", type=listed(CALLS), default=list(CALLS), help="comma-separated; default: all")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--json", help="write the figures there as well")
     asked = parser.parse_args()
@@ -172,7 +172,7 @@ def main() -> int:
     found: dict[str, Any] = {"machine": machine(), "members": MEMBERS, "batch": BATCH, "figures": {}}
     print(", ".join(f"{key} {value}" for key, value in found["machine"].items()))
     print(f"{'model':12} {'loop':>9} {'vmap':>9} {'together':>9}   times as fast as the loop: vmap, together")
-    for model in asked.models.split(","):
+    for model in asked.models:
         figures = found["figures"][model] = measure(model, asked.rounds)
         times = " ".join(f"{figures[way]:6.2f} ms" for way in WAYS)
         print(f"{model:12} {times}   {figures['loop / vmap']:.2f}   {figures['loop / together']:.2f}", flush=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 
 import thalweg as tw
 from thalweg import rules
+from thalweg.signature import did_you_mean
 
 TORCHS = ("SGD", "Adagrad", "Adam", "AdamW", "RMSprop", "Adadelta", "NAdam")
 OPTIMIZERS: dict[str, dict[str, Any]] = {**{name: {} for name in TORCHS}, "SGD": {"momentum": 0.9}}
@@ -26,6 +28,20 @@ def optimizers() -> dict[str, type[Any]]:
         if tw.trace(cls.rule).elementwise:
             found.setdefault(cls.__name__, cls)
     return found
+
+
+def listed(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """For argparse: a comma-separated list of known names, however they are capitalised."""
+    names = {name.lower(): name for name in known}
+
+    def read(text: str) -> list[str]:
+        for word in text.split(","):
+            if word.lower() not in names:
+                allowed = f"it must be one of {', '.join(names.values())}.{did_you_mean(word, names)}"
+                raise argparse.ArgumentTypeError(f"{word!r} is not known; {allowed}")
+        return list(dict.fromkeys(names[word.lower()] for word in text.split(",")))
+
+    return read
 
 
 def shaped(shapes: list[tuple[int, ...]], device: str = "cpu") -> list[torch.nn.Parameter]:
