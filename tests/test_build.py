@@ -97,8 +97,8 @@ def test_a_damaged_library_is_compiled_again(tmp_path, monkeypatch):
     build.load.cache_clear()
 
 
-def full(*_):
-    raise OSError(28, "No space left on device")
+def full(file, folder):
+    raise OSError(28, "No space left on device", f"{folder}/{file.name}")  # which is another each time
 
 
 @pytest.mark.parametrize("why", ["is no folder", "can be written by others", "No space left"])
@@ -114,7 +114,7 @@ def test_kernels_are_compiled_for_this_process_where_the_cache_cannot_be_used(tm
     if why == "No space left":
         monkeypatch.setattr(build.shutil, "copy", full)
     monkeypatch.setenv("THALWEG_CACHE", str(cache))
-    monkeypatch.setattr(build, "_said", [])
+    build._say_that_nothing_is_kept.cache_clear()
     build.load.cache_clear()
     with pytest.warns(UserWarning, match=f"every process compiles its kernels anew, .*{why}") as seen:
         assert [build.load(f'extern "C" int answer() {{ return {n}; }}').answer() for n in (44, 45)] == [44, 45]

@@ -124,7 +124,7 @@ def load(source: str, kind: type[ctypes.CDLL] = ctypes.CDLL) -> ctypes.CDLL:
         try:
             path = _kept(built, cache_folder() / name)
         except (OSError, RuntimeError) as error:
-            _say_that_nothing_is_kept(str(error))
+            _say_that_nothing_is_kept(getattr(error, "strerror", None) or str(error))
             path = built
         return kind(str(path))
 
@@ -157,14 +157,10 @@ def _kept(built: Path, path: Path) -> Path:
     return path
 
 
-_said: list[str] = []
-
-
+@functools.cache
 def _say_that_nothing_is_kept(why: str) -> None:
-    if not _said:
-        _said.append(why)
-        warnings.warn(
-            f"every process compiles its kernels anew, for their cache cannot be used: {why.rstrip('.')}. "
-            "THALWEG_CACHE may name another folder, which only you can write.",
-            stacklevel=3,
-        )
+    warnings.warn(
+        f"every process compiles its kernels anew, for their cache cannot be used: {why.rstrip('.')}. "
+        "THALWEG_CACHE may name another folder, which only you can write.",
+        stacklevel=3,
+    )
