@@ -1,0 +1,123 @@
+"""What the report says was found: ranks, intervals, failures, and no more than the data know."""
+
+import copy
+
+from report_cases import Page
+from thalweg.lab.report import markdown, render
+from thalweg.lab.report.tables import rows
+from thalweg.lab.report.words import code, events, ledger_sentence
+
+pytest_plugins = ["report_fixtures"]
+
+
+def test_the_table_ranks_confirmed_before_unconfirmed(result, page):
+    order = rows(result)
+    assert [bool(row.confirmed) for row in order] == [True, True, True, False, False]
+    means = [row.confirmed["mean"] for row in order[:3]]
+    assert means == sorted(means, reverse=True)
+    assert [row.name for row in order if row.recommended] == ["AdamW"]
+    assert page.text.count("not confirmed ") >= 2
+
+
+def test_unconfirmed_optimizers_have_no_interval(result, source):
+    table = source[source.index("results-caption") :]
+    row = next(row for row in table.split("<tr>") if "SGD" in row)
+    assert "not confirmed" in row
+    assert f"{result['optimizers']['SGD']['search_best']:.4f}" in row
+    assert " to " not in row
+
+
+def test_a_smaller_metric_ranks_first_when_less_is_better(result):
+    less = copy.deepcopy(result)
+    less["task"]["mode"] = "min"
+    means = [row.confirmed["mean"] for row in rows(less)[:3]]
+    assert means == sorted(means)
+
+
+def test_numbers_of_the_table_have_the_decimals_that_seeds_allow(result, page):
+    best = result["optimizers"]["AdamW"]["confirmed"]
+    assert f"{best['mean']:.4f} {best['low']:.4f} to {best['high']:.4f}" in page.text
+    assert f"{best['mean']:.6f}" not in page.text
+
+
+def test_failures_are_counted_and_explained(result, page):
+    failed = sum(run["diverged"] for run in result["runs"])
+    assert failed > 0
+    assert f"{failed} trials diverged" in page.text
+    for name, known in result["optimizers"].items():
+        assert f"{known['diverged']} of 10" in page.text
+        if known["diverged"] > 1:
+            assert f"{name}: {known['diverged']} runs diverged (the loss became inf)." in events(result)
+    assert any("high edge" in event for event in events(result))
+
+
+def test_the_probability_and_the_memory_are_said_where_they_are_known(result):
+    known = copy.deepcopy(result)
+    known["optimizers"]["AdamW"]["memory"] = 76_960
+    known["optimizers"]["AdamW"]["confirmed"]["iqm_interval"] = [0.96, 0.98]
+    for said in (markdown(known), Page(render(known)).text):
+        assert said.count("1 (0.57 to 1)") == 1
+        assert "77 kB" in said
+        assert "0.9600 to 0.9800" in said
+
+
+def test_the_ledger_is_judged_not_asserted(result):
+    assert "same 4,000 steps" in ledger_sentence(result)
+    other = copy.deepcopy(result)
+    other["budget"]["ledger"]["SGD"]["search_steps"] = 10
+    assert ledger_sentence(other) == "The steps of search are not equal: AdamW got 4,000, SGD only 10."
+
+
+def test_the_code_is_exact_and_spelled_as_python(result):
+    lr = result["winner"]["hyper_parameters"]["lr"]
+    assert code(result) == f"tw.AdamW(model.parameters(), lr={lr!r}, betas=(0.9, 0.999), weight_decay=0.01)"
+
+
+def test_settings_of_the_search_alone_are_not_called_recommended(result):
+    early = copy.deepcopy(result)
+    early["optimizers"]["AdamW"]["confirmed"] = None
+    text = Page(render(early)).text
+    assert "The best settings of the search, not confirmed" in text
+    assert "Recommended settings" not in text
+    assert "AdamW best of the search" in text
+    assert "AdamW recommended" not in text
+    assert "AdamW recommended" in Page(render(result)).text
+
+
+def test_fresh_seeds_that_diverged_are_counted(result):
+    other = copy.deepcopy(result)
+    other["optimizers"]["AdamW"]["confirmed"]["values"][0] = None
+    assert "5 1 diverged" in Page(render(other)).text
+
+
+def test_what_was_not_searched_is_named(page):
+    assert "lr log 0.002512 25.12 beta1" in page.text  # of SGD: lr from, to; beta1 left at its default
+
+
+def test_the_time_to_the_target_is_said_with_the_seeds_that_missed_it(result, page):
+    assert "The target is accuracy 0.9691: the median of AdamW on fresh seeds" in page.text
+    assert "AdamW 5 of 5 260 0.159 272" in page.text
+    assert "RMSprop 2 of 5 – – 388" in page.text
+    assert "| RMSprop | 2 of 5 | – | – | 388 |" in markdown(result)
+
+
+def test_what_was_dropped_where_and_whether_that_was_safe(result, page):
+    assert "AdamW 134 6 0.4 4 " in page.text  # the rung at 45 dropped nothing and is left out
+    assert "SGD 134 6 – 4 " in page.text
+    whole = sum(run["optimizer"] == "SGD" and run["phase"] != "confirmation" and not run["diverged"]
+                for run in result["runs"])  # fmt: skip
+    assert f"| SGD | 134 | 6 | – | 4 | {whole} |" in markdown(result)
+    unused = copy.deepcopy(result)
+    for rungs in unused["pruning"].values():
+        rungs[1]["pruned"] = 0
+    assert "dropped at each rung" not in render(unused)
+
+
+def test_how_trials_were_trained_is_said(result, page):
+    said = (
+        "Up to 32 trials were trained as one stack. A step of one cost 0.5 ms of CPU in such a stack and 2.4 ms alone."
+    )
+    assert said in page.text
+    assert said in markdown(result)
+    alone = result | {"together": {"members": 1, "least": 1, "why": "the model has a hook", "loop": None}}
+    assert "Trials were trained one after the other: the model has a hook." in Page(render(alone)).text
