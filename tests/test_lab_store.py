@@ -122,6 +122,30 @@ def test_a_relative_task_and_rule_are_found_from_another_folder(tmp_path, monkey
     assert resume(tmp_path / "out").runs == result.runs
 
 
+def test_a_task_that_opens_a_file_goes_on_from_another_folder_and_so_does_the_winner(tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    (project / "tasks").mkdir(parents=True)
+    monkeypatch.chdir(project)
+    Path("truth.txt").write_text("1 -2 0.5 3")
+    source = Path(TOY).read_text().replace("import torch\n", "from pathlib import Path\n\nimport torch\n", 1)
+    early = source.replace("[1.0, -2.0, 0.5, 3.0]", "[float(x) for x in Path('truth.txt').read_text().split()]")
+    late = early.replace("mse(model, data).item()", "mse(model, data).item() * float(Path('truth.txt').read_text()[0])")
+    Path("tasks/mine.py").write_text(late)
+    asked = {**ASKED, "steps": 3}
+    compare("tasks/mine.py", **asked, out="out", progress=stop_at(5))
+    whole = compare("tasks/mine.py", **asked)
+    monkeypatch.chdir(tmp_path)
+    result = resume("project/out", jobs=2)
+    assert ledger(result.data) == ledger(whole.data)
+    assert Path.cwd() == tmp_path
+    command = [sys.executable, "project/out/winner.py"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert done.stdout == f"mse {result.winner['final']!r}\n", done.stderr
+    project.rename("moved")
+    monkeypatch.chdir("moved")
+    assert resume("out").runs == result.runs
+
+
 def test_a_task_and_a_rule_given_as_objects_are_resumed(tmp_path):
     def own(p, g, *, t, lr=0.05):
         return p - lr * g

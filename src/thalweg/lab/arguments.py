@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,11 @@ def recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def restored(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments from what `recorded` gave. The file of a task is found where it was, from any folder.
+    """The arguments from what `recorded` gave; paths are those from its folder.
 
     A pickle runs code when it is read: restore only what you recorded.
     """
-    arguments = {name: _read(value) for name, value in record["arguments"].items()}
-    task = arguments.get("task")
-    if isinstance(task, str) and re.fullmatch(r".+\.py(:.*)?", task) and record["folder"] != os.getcwd():
-        arguments["task"] = os.path.join(record["folder"], task)
-    return arguments
+    return {name: _read(value) for name, value in record["arguments"].items()}
 
 
 def _written(value: Any) -> Any:

@@ -6,7 +6,7 @@ import importlib.util
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, chdir, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -214,6 +214,7 @@ class Comparison:
         equal: what every run takes the same of.
         version: of the search ranges.
         cluster: where the runs are made, or "off".
+        began: the working folder that it was prepared in, and runs in.
     """
 
     task: Task
@@ -229,10 +230,12 @@ class Comparison:
     equal: Literal["steps", "seconds"] = "steps"
     version: str = ranges.VERSION
     cluster: str = clusters.OFF
+    began: Path = field(default_factory=Path.cwd)
 
     def run_in(self, folder: str | Path, progress: Progress | None = None, *, fresh: bool = False) -> Result:
         """Run with every run kept in a folder, or taken from there if it is known, and save the result there."""
-        with opened(folder) as store, store.unless(budgets.BudgetError, TaskError):
+        folder = Path(folder).absolute()
+        with chdir(self.began), opened(folder) as store, store.unless(budgets.BudgetError, TaskError):
             hashes = {c.name: fingerprint.of_function(c.rule) for c in self.competitors}
             store.begin(recorded(self.arguments), fingerprint.of_task(self.task), hashes, fresh, self.task.mode)
             result = self.run(progress, store)

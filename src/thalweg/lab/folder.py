@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,12 +42,17 @@ def resume(
 
 
 def prepared_again(out: str | Path, **others: Any) -> Comparison:
-    """The comparison in a folder, ready to run; arguments in `others` that are not None replace its own."""
+    """The comparison in a folder, ready to run; arguments in `others` that are not None replace its own.
+
+    It works where it began: a task may open files by paths from there.
+    """
     with reading(out) as store:
         record = store.arguments
     if record is None:
         raise StoreError(f"{str(out)!r} holds no comparison yet; begin one with thalweg compare TASK --out {out}.")
-    return prepared(**{**restored(record), **{name: value for name, value in others.items() if value is not None}})
+    began = Path(record["folder"])
+    with contextlib.chdir(began if began.is_dir() else "."):  # it is gone where a project was moved
+        return prepared(**{**restored(record), **{name: value for name, value in others.items() if value is not None}})
 
 
 def load(out: str | Path) -> Folder:

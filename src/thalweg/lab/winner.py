@@ -83,7 +83,7 @@ def _sorted_imports(lines: list[str]) -> str:
 
 
 def _task(spec: str | None, folder: Path) -> tuple[str, str]:
-    """The imports of winner.py's second half, and the expression that gives the task."""
+    """What winner.py's second half begins with, and the expression that gives the task."""
     settle, train = "from thalweg.lab.arithmetic import settle", "from thalweg.lab.train import train"
     load, path = "from thalweg.lab.loading import load_task", "from pathlib import Path"
     if spec is None:
@@ -92,7 +92,10 @@ def _task(spec: str | None, folder: Path) -> tuple[str, str]:
     if match := re.fullmatch(r"(.+\.py)(:\w+)?", spec):
         place = f"str({_path(Path(match[1]).resolve(), folder)})"
         named = f" + {match[2]!r}" if match[2] else ""
-        return f"{path}\n\n{settle}\n{load}\n{train}", f"load_task({place}{named})"
+        there = (
+            f"os.chdir({_path(Path.cwd(), folder)})  # where the comparison began: the task may open files from there"
+        )
+        return f"import os\n{path}\n\n{settle}\n{load}\n{train}\n\n{there}", f"load_task({place}{named})"
     return f"{settle}\n{load}\n{train}", f'load_task("{spec}")'
 
 
