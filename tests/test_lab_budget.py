@@ -82,11 +82,18 @@ def test_a_file_changes_the_ranges_of_a_card(tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("[adamq]\n", r"names 'adamq', which is no candidate\. Did you mean 'adamw'"),
+        (
+            "[adamq]\n",
+            r"names 'adamq', which is no optimizer of this comparison or of the house\. Did you mean 'adamw'",
+        ),
         ("[adamw]\nbeta = { log = [1, 2] }", r"has 'beta', which the rule does not\."),
         ("[adamw]\nlr = [1, 2]", r"lr is \[1, 2\]; it must be \{ log = \[low, high\] \}"),
         ("[adamw]\nlr = { log = [2, 1] }", r"lr goes from 2 to 1; it must rise, from above 0"),
         ("[adamw]\nbeta1 = { one_minus_log = [0.1, 3] }", r"it must rise, from above 0, and at most 1"),
+        (
+            "[adamw]\nlr = { log = [1e-4, inf] }",
+            r"lr is \{'log': \[0\.0001, inf\]\}; it must be \{ log = \[low, high\] \}",
+        ),
         ("[adamw]\ndefault = -1", r"default is -1; it must be a learning rate above 0"),
         ("not toml", r"is no TOML file"),
     ],
@@ -96,6 +103,20 @@ def test_mistakes_in_a_file_are_explained(tmp_path, content, sentence):
     path.write_text(content)
     with pytest.raises(ValueError, match=sentence):
         ranges.read(path, KNOWN)
+
+
+def test_a_file_changes_a_minimizers_range(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[bfgs]\nlr = { log = [0.01, 1.0] }\ndefault = 0.5")
+    [bfgs] = candidates("bfgs", least=1)
+    space = bfgs.space(9, ranges.read(path, {"bfgs": ["lr"]})[0]["bfgs"])
+    assert (space.ranges, space.default) == ({"lr": Log(0.01, 1.0)}, {"lr": 0.5})
+
+
+def test_a_file_may_name_optimizers_that_do_not_compete(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[lion]\nlr = { log = [1e-5, 1e-3] }\n[adamw]\nlr = { log = [1e-4, 1e-2] }")
+    assert list(ranges.read(path, KNOWN)[0]) == ["adamw"]
 
 
 def test_momentum_ranges_are_distances_from_one(tmp_path):

@@ -360,6 +360,33 @@ def test_batches_of_different_shapes_are_refused():
         both_ways(of)
 
 
+def named(step, seed):
+    return {"x": rows(16, 1000 * seed + step), "name": [f"{seed}/{step}.png", "all"], "kind": "photo"}
+
+
+def test_a_string_that_comes_along_in_a_batch_hinders_nothing():
+    of = task(MODELS["mlp"], lambda model, batch: mse(model, batch["x"]) * len(batch["kind"]), named)
+    same(*both_ways(of))
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda name: {"0/0.png": 2.0}.get(name, 1.0),
+        lambda name: 1.0 + (name == "0/0.png"),
+        lambda name: float(name[0]),
+        lambda name: float(name.split("/")[0]),
+        lambda name: float(f"{name}"[0]),
+        lambda name: 1.0 + ("0/" in name),
+    ],
+    ids=["looked up", "compared", "indexed", "split", "printed", "searched"],
+)
+def test_a_string_that_the_loss_reads_is_refused_where_it_differs(read):
+    of = task(MODELS["mlp"], lambda model, batch: mse(model, batch["x"]) * read(batch["name"][0]), named)
+    with pytest.raises(Refused, match="reads a string that differs"):
+        both_ways(of)
+
+
 def test_autocast_is_right_or_refused():
     def cast(model, batch):
         with torch.autocast("cpu", torch.bfloat16):

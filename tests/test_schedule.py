@@ -73,6 +73,8 @@ def test_mistakes_are_named():
         schedule.warmup_cosine(optimizer, 0)
     with pytest.raises(ValueError, match=r"warmup is 2; it must be a share"):
         schedule.warmup_cosine(optimizer, 10, warmup=2)
+    with pytest.raises(ValueError, match=r"schedule is 'tuend'.*in a comparison also 'tuned'\. Did you mean 'tuned'"):
+        schedule.find("tuend")
     with pytest.raises(ValueError, match=r"schedule is 'warmup_cosin'.*Did you mean 'warmup_cosine'"):
         schedule.find("warmup_cosin")
 

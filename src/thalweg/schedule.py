@@ -112,8 +112,8 @@ def find(name: str) -> Callable[..., LambdaLR]:
     base, warmup = called(str(name))
     if base not in SCHEDULES or (warmup and base == "constant"):
         raise ValueError(
-            f"schedule is {name!r}; it must be one of {', '.join(SCHEDULES)}, or like warmup_cosine(warmup=0.1)."
-            f"{did_you_mean(base, SCHEDULES)}"
+            f"schedule is {name!r}; it must be one of {', '.join(SCHEDULES)}, or like warmup_cosine(warmup=0.1), "
+            f"a share of the steps; in a comparison also {TUNED!r}.{did_you_mean(base, [*SCHEDULES, TUNED])}"
         )
     return partial(SCHEDULES[base], **warmup) if warmup else SCHEDULES[base]
 

@@ -24,6 +24,7 @@ def compare(
         typer.Option(help=f"Names separated by commas, or all.  [default: {','.join(SHORT_LIST)}]", metavar="A,B,C"),
     ] = None,
     budget: options.Budget = "quick",
+    points: options.Points = None,
     steps: options.Steps = None,
     seed: options.Seed = 0,
     jobs: options.Jobs = None,
@@ -37,6 +38,12 @@ def compare(
     stack: options.Stacked = "auto",
     schedule: options.Schedule = "warmup_cosine",
     prune: options.Prune = True,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            help="Differences up to here do not matter, in the metric's units.  [default: half the sd between seeds]"
+        ),
+    ] = None,
     equal: Annotated[str, typer.Option(help="What every run takes the same of.", metavar="steps|seconds")] = "steps",
     spaces: options.Spaces = None,
     model: options.Model = None,
@@ -58,9 +65,9 @@ def compare(
         for package in ("matplotlib", "jinja2"):  # the report's: missing them shall not show at the end
             locate(package)
         comparison = prepared(
-            task, optimizers, budget=budget, steps=steps, seed=seed, jobs=jobs, cluster=cluster, rules=rule or [],
-            timeout=timeout, stack=stack, schedule=schedule, prune=prune, spaces=spaces, model=model,
-            equal=equal,  # type: ignore[arg-type]  # checked there
+            task, optimizers, budget=budget, points=points, steps=steps, seed=seed, jobs=jobs, cluster=cluster,
+            rules=rule or [], margin=margin, timeout=timeout, stack=stack, schedule=schedule, prune=prune,
+            spaces=spaces, model=model, equal=equal,  # type: ignore[arg-type]  # checked there
         )  # fmt: skip
         folder = chosen(out, comparison.task.name, NAME)
     performed(comparison, folder, fresh=fresh, quiet=quiet, as_json=as_json)

@@ -18,6 +18,9 @@ WHERE = "off|local|auto|ray://HOST:PORT"
 
 TaskName = Annotated[str, typer.Argument(help="A workload (see `thalweg workloads`), or my_task.py, my_task.py:name.")]
 Budget = Annotated[str, typer.Option(help=f"{PRESET_HELP}.", metavar="|".join([*PRESETS, "20m", "'5000 steps'"]))]
+Points = Annotated[
+    int | None, typer.Option(help="Search points of every optimizer, at least 2.  [default: the budget's]")
+]
 Steps = Annotated[int | None, typer.Option(help="Training steps of every run.  [default: the task's]")]
 Seed = Annotated[int, typer.Option(help="Another seed gives an independent repetition.")]
 Jobs = Annotated[

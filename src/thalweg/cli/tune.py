@@ -16,6 +16,7 @@ def tune(
     task: options.TaskName,
     optimizer: Annotated[str, typer.Option(help="The name of a rule, or a rule file of yours.")] = "adamw",
     budget: options.Budget = "standard",
+    points: options.Points = None,
     steps: options.Steps = None,
     seed: options.Seed = 0,
     jobs: options.Jobs = None,
@@ -37,8 +38,8 @@ def tune(
 
     with explained():
         comparison = prepared_to_tune(
-            task, optimizer, budget=budget, steps=steps, seed=seed, jobs=jobs, cluster=cluster, timeout=timeout,
-            stack=stack, schedule=schedule, prune=prune, spaces=spaces, model=model,
+            task, optimizer, budget=budget, points=points, steps=steps, seed=seed, jobs=jobs, cluster=cluster,
+            timeout=timeout, stack=stack, schedule=schedule, prune=prune, spaces=spaces, model=model,
         )  # fmt: skip
         folder = chosen(out, comparison.task.name, NAME)
     performed(comparison, folder, fresh=fresh, quiet=quiet, as_json=as_json)

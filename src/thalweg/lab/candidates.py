@@ -83,15 +83,14 @@ class Candidate:
 
     def space(self, n: int, own: Own | None = None) -> Space:
         """What `n` points search: the ranges of its card, or lr alone if it has none, changed by the user's own."""
-        if self.minimizes:
-            return Space(FIRST_TRIAL, {"lr": 1.0})
-        card = card_of(self.rule)
-        ranges: dict[str, Range] = dict(card.search if card else WITHOUT_CARD)
-        default = signature_of(self.rule).numbers
-        if "lr" not in ranges or "lr" not in default:
-            raise ValueError(f"rule {self.name!r} has no lr; the lab compares rules over their learning rate.")
-        source = card.search_source if card else "lr alone, the rule has no card"
-        lr = default["lr"]
+        ranges: dict[str, Range] = dict(FIRST_TRIAL)
+        lr, source = 1.0, ""
+        if not self.minimizes:
+            card, default = card_of(self.rule), signature_of(self.rule).numbers
+            ranges = dict(card.search if card else WITHOUT_CARD)
+            if "lr" not in ranges or "lr" not in default:
+                raise ValueError(f"rule {self.name!r} has no lr; the lab compares rules over their learning rate.")
+            lr, source = default["lr"], card.search_source if card else "lr alone, the rule has no card"
         if own is not None:  # named ones come first, in the file's order
             ranges = {**own.ranges, **{name: r for name, r in ranges.items() if name not in own.ranges}}
             source, lr = own.source or "the user's file", own.default or lr

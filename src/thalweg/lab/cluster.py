@@ -145,11 +145,6 @@ class Away:
 
     work: Work
 
-    @property
-    def task(self) -> Any:
-        """What is trained."""
-        return self.work.task
-
     def __call__(self, given: tuple[Any, dict[str, bytes]]) -> Returned:
         """Do it, from the states that came with it."""
         work, states = given
@@ -246,7 +241,7 @@ def workers(
     Raises:
         ClusterError: there is no cluster, it has gone, or a worker computes with other versions.
     """
-    payload = sent(Away(work), pickled_for_elsewhere)
+    payload = sent(Away(work), work.task, pickled_for_elsewhere)
     with connected(cluster, jobs) as ray:
         kind = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Worker)
         once = ray.put(payload)

@@ -34,9 +34,10 @@ def _table(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
 
 
 def optuna(folder: Folder) -> list[Path]:
-    """`optuna.db`: a study for each optimizer, with its runs in the order in which they ended.
+    """`optuna.db`: a study for each optimizer, with its runs, each as far as it came.
 
-    A run that diverged or failed is a trial that failed there; what it was stands in its user attributes.
+    A run that halving stopped is a trial that was pruned, one that diverged or failed is a trial that failed there;
+    what it was stands in its user attributes.
     """
     package = require("optuna", "optuna")
     package.logging.set_verbosity(package.logging.WARNING)
@@ -46,7 +47,7 @@ def optuna(folder: Folder) -> list[Path]:
     direction = "maximize" if folder.mode == "max" else "minimize"
     for name in dict.fromkeys(row["optimizer"] for row in folder.rows):
         study = package.create_study(storage=f"sqlite:///{path}", study_name=name, direction=direction)
-        for row in folder.rows:
+        for row in folder.furthest:
             if row["optimizer"] != name:
                 continue
             run, ended = row["run"], datetime.fromisoformat(row["ended"]).replace(tzinfo=None)
@@ -54,7 +55,7 @@ def optuna(folder: Folder) -> list[Path]:
             real = package.distributions.FloatDistribution
             about = {name: row[name] for name in ("phase", "seed", "data", "schedule", "steps")}
             trial = package.trial.create_trial(
-                state=states.FAIL if run.final is None else states.COMPLETE,
+                state=states.FAIL if run.final is None else states.PRUNED if row["until"] else states.COMPLETE,
                 value=run.final,
                 params=hyper,
                 distributions={key: real(min(value, 0.0), max(value, 1e3)) for key, value in hyper.items()},

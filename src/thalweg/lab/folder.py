@@ -69,7 +69,7 @@ def load(out: str | Path) -> Folder:
         return Folder(Path(out), tuple(store.rows()), tuple(store.sessions()), store.mode)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Folder:
     """A comparison that was, or is being, made.
 
@@ -84,6 +84,11 @@ class Folder:
     rows: Sequence[dict[str, Any]]
     sessions: Sequence[dict[str, Any]]
     mode: str = "min"
+
+    def __repr__(self) -> str:  # what a notebook shows
+        names = dict.fromkeys(row["optimizer"] for row in self.rows)
+        many = len(self.furthest)
+        return f"{self.path}: {many} run{'s' * (many != 1)} of {', '.join(names) or 'nobody'}; .runs, .curves, .result"
 
     @property
     def result(self) -> dict[str, Any]:

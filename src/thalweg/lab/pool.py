@@ -134,7 +134,7 @@ def processes(trainer: Trainer, jobs: int, limit: Callable[[Trial], float] | Non
         jobs: number of processes.
         limit: seconds after which a run is stopped. Default: never.
     """
-    payload = sent(trainer)
+    payload = sent(trainer, trainer.task)
     free = worker.available()
     with TemporaryDirectory(prefix="thalweg-", ignore_cleanup_errors=True) as folder:
         slots = [_Slot(payload, Path(folder) / f"{i}.log", None if free is None else free // jobs) for i in range(jobs)]
@@ -145,8 +145,8 @@ def processes(trainer: Trainer, jobs: int, limit: Callable[[Trial], float] | Non
                 slot.end()
 
 
-def sent(trainer: Any, pickled: Callable[[Any], bytes] | None = None) -> bytes:
-    """The trainer for another process, pickled as said, by cloudpickle without a word.
+def sent(trainer: Any, task: Task, pickled: Callable[[Any], bytes] | None = None) -> bytes:
+    """The trainer of a task for another process, pickled as said, by cloudpickle without a word.
 
     Raises:
         TaskError: the task holds something that cannot be sent.
@@ -155,8 +155,7 @@ def sent(trainer: Any, pickled: Callable[[Any], bytes] | None = None) -> bytes:
         return (pickled or require("cloudpickle").dumps)(trainer)
     except Exception as error:
         raise TaskError(
-            f"task {trainer.task.name!r} cannot be sent to other processes ({type(error).__name__}: {error}); "
-            "use jobs=1"
+            f"task {task.name!r} cannot be sent to other processes ({type(error).__name__}: {error}); use jobs=1"
         ) from error
 
 

@@ -6,20 +6,24 @@
     beta1 = { one_minus_log = [0.02, 0.3] }    # 1 - beta1, evenly in the logarithm
     default = 3e-4                             # the lr of the first run
 
-What a file does not name stays as the card has it. The order is the order of importance: with few points only the
-first hyper-parameters are searched (thalweg.lab.space.dimensions); lr always comes first.
+What a file does not name stays as the card has it; what it says of an optimizer that does not compete is passed over.
+The order is the order of importance: with few points only the first hyper-parameters are searched
+(thalweg.lab.space.dimensions); lr always comes first.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from thalweg import rules
 from thalweg.card import Log, OneMinusLog, Range
+from thalweg.minimize.methods import METHODS
 from thalweg.signature import did_you_mean
 
 VERSION = "cards of 2026-11"  # of the ranges on the cards: a change there is another search
@@ -60,10 +64,12 @@ def read(path: str | Path, known: Mapping[str, Sequence[str]]) -> tuple[dict[str
         given = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no TOML file: {error}.") from None
+    every = [*known, *rules.names(), *METHODS]
     for name in given:
-        if name not in known:
-            raise ValueError(f"{path} names {name!r}, which is no candidate.{did_you_mean(name, known)}")
-    found = {name: _own(f"{path} [{name}]", table, known[name]) for name, table in given.items()}
+        if name not in every:
+            near = did_you_mean(name, known) or did_you_mean(name, every)
+            raise ValueError(f"{path} names {name!r}, which is no optimizer of this comparison or of the house.{near}")
+    found = {name: _own(f"{path} [{name}]", table, known[name]) for name, table in given.items() if name in known}
     return found, f"{path.name} {hashlib.sha256(content).hexdigest()[:12]}"
 
 
@@ -99,4 +105,4 @@ def _range(where: str, value: Any) -> Range:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

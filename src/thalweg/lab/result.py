@@ -14,7 +14,7 @@ from thalweg.lab.task import Task
 from thalweg.lab.winner import needed_pickles, winner_source
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """What a comparison found.
 
@@ -72,6 +72,9 @@ class Result:
 
         write_report(self.data, folder)
         return folder
+
+    def __repr__(self) -> str:  # what a notebook shows: not every curve of every run
+        return str(self)
 
     def __str__(self) -> str:
         metric, lines = self.data["task"]["metric"], [self.verdict, ""]

@@ -89,8 +89,23 @@ class Apart:
         self.tensor = tensor
 
 
+class _Unread:
+    """Stands for the strings that differ between members. A loss that leaves them alone, as a name that came along in a
+    batch, is right for all; one that looks is refused."""
+
+    def _refuse(self, *_: Any) -> Any:
+        raise Refused("the loss reads a string that differs between the batches of different seeds")
+
+    __getattr__ = __getitem__ = __len__ = __iter__ = __contains__ = __add__ = __radd__ = __mod__ = __mul__ = _refuse
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __hash__ = __bool__ = __str__ = __repr__ = _refuse
+    __format__ = __bytes__ = _refuse
+
+
+UNREAD = _Unread()
+
+
 def merged(batches: Sequence[Any]) -> Any:
-    """One batch of the same form for K of them; leaves that differ are `Apart`.
+    """One batch of the same form for K of them; leaves that differ are `Apart`, and strings `UNREAD`.
 
     Raises:
         Refused: they differ in form, shape, or in what is no tensor.
@@ -121,6 +136,8 @@ def _merged(rows: Sequence[Any]) -> Any:
     if not all(isinstance(row, Tensor) for row in rows):
         if all(isinstance(row, int | float | str | bytes | None) and row == first for row in rows):
             return first
+        if all(isinstance(row, str | bytes) for row in rows):
+            return UNREAD
         raise Refused(f"the batches of different seeds differ in a {type(first).__name__}")
     if any(row.shape != first.shape or row.dtype != first.dtype for row in rows):
         raise Refused("the batches of different seeds have different shapes")
