@@ -17,6 +17,8 @@ import torch
 
 import thalweg as tw
 from thalweg import rules
+from thalweg.lab import ranges
+from thalweg.signature import signature_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -59,8 +61,18 @@ def test_few_fences_are_not_run():
     assert len(skipped) <= NOT_RUN_AT_MOST, skipped
 
 
+def test_every_file_of_ranges_can_be_read(tmp_path):
+    shown = [code for page in PAGES for info, _, code in fences(page) if info == "toml"]
+    assert shown
+    for code in shown:
+        (tmp_path / "my.toml").write_text(code)
+        known = {rule: list(signature_of(rules.find(rule)).numbers) for rule in rules.names()}
+        found, _ = ranges.read(tmp_path / "my.toml", known)
+        assert found
+
+
 def test_every_fence_of_python_is_one_that_is_run_or_says_that_it_is_not():
-    known = {"python", "python no-run", "sh", "text", "console", ""}
+    known = {"python", "python no-run", "toml", "sh", "text", "console", ""}
     odd = [(name(page), line, info) for page in PAGES for info, line, _ in fences(page) if info not in known]
     assert not odd
 

@@ -96,7 +96,12 @@ class _Unread:
     def _refuse(self, *_: Any) -> Any:
         raise Refused("the loss reads a string that differs between the batches of different seeds")
 
-    __getattr__ = __getitem__ = __len__ = __iter__ = __contains__ = __add__ = __radd__ = __mod__ = __mul__ = _refuse
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what Python asks of any object
+            raise AttributeError(name)
+        self._refuse()
+
+    __getitem__ = __len__ = __iter__ = __contains__ = __add__ = __radd__ = __mod__ = __mul__ = _refuse
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __hash__ = __bool__ = __str__ = __repr__ = _refuse
     __format__ = __bytes__ = _refuse
 
