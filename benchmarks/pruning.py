@@ -17,10 +17,11 @@ say nothing about 0.25 (benchmarks/compare_cost.py).
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -51,16 +52,18 @@ STATE: dict[str, float] = dict.fromkeys(SHORT_LIST, 1.0)  # numbers per paramete
 Setting = tuple[str, tuple[tuple[str, float], ...]]
 
 
+@functools.cache
 def spaces() -> dict[str, Space]:
     """Of every optimizer, opened as for the budget."""
     return {name: Candidate(name, name).space(STANDARD.points) for name in SHORT_LIST}
 
 
-def settings() -> list[Setting]:
-    """In the order in which they are recorded."""
-    found = spaces().items()
-    placed = ((name, hyper) for name, s in found for hyper in (s.default, *map(s.at, points(STANDARD.points))))
-    return [(name, tuple(hyper.items())) for name, hyper in placed]
+@functools.cache
+def places() -> dict[Setting, int]:
+    """The settings, and where each is recorded."""
+    found, asked = spaces().items(), points(STANDARD.points)
+    placed = ((name, hyper) for name, space in found for hyper in (space.default, *map(space.at, asked)))
+    return {(name, tuple(hyper.items())): i for i, (name, hyper) in enumerate(placed)}
 
 
 # ---- recording
@@ -68,7 +71,7 @@ def settings() -> list[Setting]:
 
 def record(seeds: int) -> None:
     """Train every setting at so many seeds; seeds that are there are kept."""
-    task, known = workloads.load("digits"), settings()
+    task, known = workloads.load("digits"), list(places())
     values = np.load(RECORDED)["values"] if RECORDED.exists() else np.empty((len(known), 0, 1 + len(LEVELS), 2))
     for seed in range(values.shape[1], seeds):
         alike = [[setting for setting in known if setting[0] == name] for name in SHORT_LIST]
@@ -100,7 +103,6 @@ class Recorded:
     """Answers trials with recorded runs; every seed that is asked for is one of those recorded, dealt by chance."""
 
     values: np.ndarray  # settings, seeds, start and rungs, halves
-    places: Mapping[Setting, int]
     free: list[int]
     dealt: dict[int, int] = field(default_factory=dict)
     horizons: dict[Trial, float] = field(default_factory=dict)
@@ -109,7 +111,7 @@ class Recorded:
         """The run of this setting at the seed."""
         if trial.seed not in self.dealt:
             self.dealt[trial.seed] = self.free.pop()
-        of = self.values[self.places[trial.optimizer, trial.hyper], self.dealt[trial.seed]]
+        of = self.values[places()[trial.optimizer, trial.hyper], self.dealt[trial.seed]]
         half = int(trial.data == "reports")
         last = 1 + LEVELS.index(trial.end)
         self.horizons[replace(trial, until=None)] = trial.end / STEPS
@@ -127,7 +129,7 @@ def outcome(values: np.ndarray, budget: Budget, number: int) -> tuple[Setting, f
     """What one comparison recommends and the full horizons that it takes; None if it asks for what is not there."""
     seeds = list(range(values.shape[1]))
     random.Random(number).shuffle(seeds)
-    answer = Recorded(values, {setting: i for i, setting in enumerate(settings())}, seeds)
+    answer = Recorded(values, seeds)
     plan = Plan(spaces(), budget, "max", STEPS, state=STATE)
     try:
         findings = played(plan, answer)
@@ -147,7 +149,7 @@ def compared(comparisons: int) -> tuple[dict[str, np.ndarray], dict[str, float]]
     """Of both forms the regrets, on the same deals, and the mean of the full horizons."""
     values = np.load(RECORDED)["values"].astype(float)
     reported = np.nan_to_num(values[:, :, -1, 1], nan=0.0)  # nothing is right where a run diverged
-    truth = dict(zip(settings(), reported.tolist(), strict=True))
+    truth = dict(zip(places(), reported.tolist(), strict=True))
     best = max(truth.values(), key=statistics.mean)
     pairs = [[outcome(values, budget, i) for budget in FORMS.values()] for i in range(comparisons)]
     regrets, horizons = {}, {}

@@ -32,15 +32,8 @@ from steps.roofline import bare, streams
 import thalweg as tw
 
 HERE = Path(__file__).parent / "steps"
-__all__ = [
-    "FUSED",
-    "MODELS",
-    "OPTIMIZERS",
-    "listed",
-    "machine",
-    "made",
-    "seconds",
-]  # what the other benchmarks take from here
+# What the other benchmarks take from here.
+__all__ = ["FUSED", "MODELS", "OPTIMIZERS", "listed", "machine", "made", "seconds"]
 
 
 def made(cls, shapes, device="cpu", **settings):

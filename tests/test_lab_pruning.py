@@ -44,7 +44,7 @@ def test_the_recorded_runs_are_what_training_comes_to():
 
     from thalweg import workloads
 
-    known = pruning.settings()
+    known = list(pruning.places())
     rows = [i for i, (name, _) in enumerate(known) if name == "adamw"][:4]
     found = list(pruning._trained(workloads.load("digits"), [known[i] for i in rows], pruning.FIRST_SEED))
     recorded = np.load(pruning.RECORDED)["values"][rows, 0]

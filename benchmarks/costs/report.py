@@ -96,12 +96,12 @@ def report(found: Mapping[str, Any], folder: Path) -> None:
 
 
 def _row(of: Mapping[str, Any], regrets: Regrets, side: str, mark: str, called: str) -> str:
-    rounds = {side: [marked(of, side, mark, round) for round in range(len(of.get(side, [])))]}
-    these = [this for this in rounds[side] if this is not None and this["setting"] in regrets]
+    rounds = [marked(of, side, mark, round) for round in range(len(of.get(side, [])))]
+    these = [this for this in rounds if this is not None and this["setting"] in regrets]
     if not these:
         return ""
     ours = [told["marks"]["end"] for told in of["ours"]]
-    ratios = [mine["cpu"] / this["cpu"] for mine, this in zip(ours, rounds[side], strict=False) if this is not None]
+    ratios = [mine["cpu"] / this["cpu"] for mine, this in zip(ours, rounds, strict=False) if this is not None]
     own = [regrets(end["setting"]) for end in ours]
     other = [regrets(this["setting"]) for this in these]
     behind = statistics.mean(own) - statistics.mean(other)

@@ -61,7 +61,7 @@ class Together:
             raise ValueError("the optimizers are of different classes, have several groups, or ask for engine='eager'.")
         if any(o.store != type(o.store)() for o in optimizers):
             raise ValueError("an optimizer has a store of its own.")
-        if any(kind(other) != kind(first) for other in optimizers):
+        if len(set(map(kind, optimizers))) > 1:
             raise ValueError("the optimizers' flags differ, or what they keep.")
         if any(group.get(name) for group in self.groups for name in ("maximize", "differentiable", "foreach")):
             raise ValueError("an optimizer asks for maximize, differentiable or foreach.")
