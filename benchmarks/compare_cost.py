@@ -47,7 +47,7 @@ from step import machine
 from thalweg import rules, schedule, workloads
 from thalweg.lab.budget import PRESETS, Budget
 from thalweg.lab.candidates import SHORT_LIST, Candidate
-from thalweg.lab.compare import compare
+from thalweg.lab.comparison import compare
 from thalweg.lab.events import Event, Finished
 from thalweg.lab.plan import SEARCHED
 from thalweg.lab.search import rung

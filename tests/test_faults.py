@@ -15,7 +15,7 @@ import torch
 import toy_task
 from commands import environment
 from thalweg.lab.candidates import candidates
-from thalweg.lab.compare import compare
+from thalweg.lab.comparison import compare
 from thalweg.lab.events import Finished, Started
 from thalweg.lab.faults import RunError, failed, retried
 from thalweg.lab.folder import load

@@ -9,7 +9,7 @@ from thalweg.card import Log, OneMinusLog
 from thalweg.lab import budget as budgets
 from thalweg.lab import ranges
 from thalweg.lab.candidates import candidates
-from thalweg.lab.compare import prepared, settled
+from thalweg.lab.comparison import prepared, settled
 from thalweg.lab.cost import Cost
 from thalweg.lab.space import dimensions
 

@@ -9,7 +9,7 @@ from ledgers import ledger
 from test_faults import Clock, trial
 from thalweg.lab.candidates import candidates
 from thalweg.lab.chunks import Chunk, Work, limited
-from thalweg.lab.compare import compare
+from thalweg.lab.comparison import compare
 from thalweg.lab.cost import Cost
 from thalweg.lab.measured import PATIENCE, TIMES, UNKNOWN, limits
 from thalweg.lab.pool import Trainer

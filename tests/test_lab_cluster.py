@@ -22,7 +22,7 @@ from thalweg.lab import cluster
 from thalweg.lab.candidates import candidates
 from thalweg.lab.chunks import Chunk, Work
 from thalweg.lab.cluster import AGAIN, Away, ClusterError, connected, workers
-from thalweg.lab.compare import compare
+from thalweg.lab.comparison import compare
 from thalweg.lab.events import Finished, Started
 from thalweg.lab.folder import load, resume
 from thalweg.lab.pool import Trainer, solo

@@ -16,7 +16,7 @@ import toy_task
 from commands import environment
 from ledgers import ledger
 from thalweg.lab.candidates import SHORT_LIST, candidates
-from thalweg.lab.compare import compare
+from thalweg.lab.comparison import compare
 from thalweg.lab.events import Finished, Planned, Stage, Started
 from thalweg.lab.task import Task, TaskError
 from thalweg.lab.train import train

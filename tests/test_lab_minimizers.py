@@ -133,12 +133,12 @@ def test_mini_batches_and_dropout_are_refused_in_one_sentence():
         tw.compare("digits", "bfgs,adamw")
     with pytest.raises(TaskError, match=r"lbfgs needs all the data .* loss without chance"):
         tw.compare("poisson_pinn", "adamw,lbfgs")
-    tw.lab.compare.prepared("poisson_pinn_fixed", "adamw,lbfgs")
+    tw.lab.comparison.prepared("poisson_pinn_fixed", "adamw,lbfgs")
 
 
 def test_names():
     with pytest.raises(ValueError, match="Did you mean 'adam'"):
-        tw.lab.compare.prepared("breast_cancer", "bfgs,adamv")
+        tw.lab.comparison.prepared("breast_cancer", "bfgs,adamv")
     assert {Candidate(name, name).title for name in NAMES} >= {"BFGS", "L-BFGS"}
 
 

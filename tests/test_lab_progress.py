@@ -6,7 +6,7 @@ import pytest
 
 import toy_task
 from test_faults import trial
-from thalweg.lab.compare import prepared
+from thalweg.lab.comparison import prepared
 from thalweg.lab.events import Finished, Planned
 from thalweg.lab.progress import Tally, estimate
 from thalweg.lab.run import Run

@@ -7,7 +7,7 @@ import pytest
 from test_lab_compare import SMALL, TOY, run_winner
 from test_lab_protocol import plan, played, valley
 from thalweg import schedule
-from thalweg.lab.compare import compare
+from thalweg.lab.comparison import compare
 from thalweg.lab.model import suggested
 from thalweg.lab.plan import Findings
 from thalweg.lab.report.page import render

@@ -21,7 +21,7 @@ from thalweg import rules
 from thalweg.extras import MissingExtra
 from thalweg.lab import exports, fingerprint
 from thalweg.lab.budget import BudgetError
-from thalweg.lab.compare import compare
+from thalweg.lab.comparison import compare
 from thalweg.lab.events import Finished, Started
 from thalweg.lab.folder import load, resume
 from thalweg.lab.loading import load_task
@@ -174,7 +174,7 @@ def test_a_larger_budget_uses_what_is_known(first, tmp_path):
 KILLED = """
     import os, random, sys, threading, time
     import toy_task
-    from thalweg.lab.compare import prepared
+    from thalweg.lab.comparison import prepared
     from thalweg.lab.store import reading
     import thalweg.lab.measured, thalweg.lab.report, matplotlib.pyplot
 
@@ -418,11 +418,13 @@ def test_frames_of_runs_and_curves(first):
     result, out = first
     found = load(out)
     runs, curves = found.runs, found.curves
-    assert len(runs) == len(found.rows) >= len(result.runs)
+    assert len(runs) == len(result.runs) < len(found.rows)  # one that went on from a rung is one run
     assert {"optimizer", "phase", "seed", "lr", "final", "diverged", "seconds"} <= set(runs.columns)
-    whole = [r for r in result.runs if r["final"] is not None and not r["pruned"]]
-    assert sorted(runs[runs.until.isna()].final.dropna()) == sorted(r["final"] for r in whole)
-    assert len(curves) == sum(len(row["run"].curve) for row in found.rows)
+    for pruned, of in ((False, runs[runs.until.isna()]), (True, runs[runs.until.notna()])):
+        finals = [r["final"] for r in result.runs if r["final"] is not None and r["pruned"] == pruned]
+        assert sorted(of.final.dropna()) == sorted(finals) != []
+    assert list(curves.key.unique()) == list(runs.key)
+    assert curves.groupby("key").step.max().to_dict() == runs.set_index("key").taken.to_dict()
     last = curves[curves.key == runs.key[0]].iloc[-1]
     assert (last.step, last.metric) == (20, runs.final[0])
     assert found.result == json.loads((out / "result.json").read_text())
@@ -447,8 +449,8 @@ def test_tensorboard_gets_every_point_of_every_curve(first, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Writer))
     found = load(first[1])
     [root] = exports.tensorboard(found)
-    assert len(written) == len(found.rows)
-    for row in found.rows:
+    assert len(written) == len(found.furthest) < len(found.rows)
+    for row in found.furthest:
         points = written[root / row["optimizer"] / row["key"]]
         for name in ("loss", "metric"):
             wanted = [(name, v, p.step) for p in row["run"].curve if (v := getattr(p, name)) is not None]
@@ -462,7 +464,7 @@ def test_what_tensorboard_reads_is_every_curve(tmp_path):
     made_and_known(TOY, tmp_path / "out")
     found = load(tmp_path / "out")
     [root] = exports.tensorboard(found)
-    for row in found.rows:
+    for row in found.furthest:
         events = EventAccumulator(str(root / row["optimizer"] / row["key"])).Reload()
         for name in ("loss", "metric"):
             read = [(event.step, event.value) for event in events.Scalars(name)]

@@ -66,8 +66,25 @@ def test_every_import_of_the_tree_is_seen():
     found = {(i.importer, i.imported, i.when) for i in layers.imports(ROOT / "src/thalweg") if i.ours}
     assert ("rules.adamw", "rules.adam", "now") in found
     assert ("optimizer", "engine.eager", "now") in found  # from thalweg.engine import eager
-    assert ("", "lab.compare", "never") in found
+    assert ("", "lab.comparison", "never") in found
     assert ("engine.graph", "engine.readable", "later") in found
+
+
+HIDDEN = """
+import importlib, pkgutil, types, thalweg
+modules = ["thalweg", *(found.name for found in pkgutil.walk_packages(thalweg.__path__, "thalweg."))]
+for module in modules:  # one that has the name of a function takes its place in the package
+    importlib.import_module(module)
+for module in map(importlib.import_module, modules):
+    for name in getattr(module, "__all__", ()):
+        if isinstance(getattr(module, name), types.ModuleType):
+            print(module.__name__, name)
+"""
+
+
+def test_no_public_name_becomes_a_module_once_that_is_imported():
+    done = subprocess.run([sys.executable, "-c", HIDDEN], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_a_sound_tree_has_no_offence(tmp_path):

@@ -17,11 +17,11 @@ from thalweg.signature import Slot
 
 if TYPE_CHECKING:
     from thalweg.explanation import explain
-    from thalweg.lab.compare import compare
+    from thalweg.lab.comparison import compare
     from thalweg.lab.loading import load_task
     from thalweg.lab.result import Result
     from thalweg.lab.task import Task
-    from thalweg.lab.tune import tune
+    from thalweg.lab.tuning import tune
     from thalweg.minimize.optimizers import BFGS, LBFGS, ConjugateGradient, Newton
     from thalweg.racing.race import race
     from thalweg.racing.rates import map as map  # not in __all__: a star import shall not take Python's own away
@@ -62,9 +62,9 @@ _LATER = {
     "explain": "thalweg.explanation",
     "Task": "thalweg.lab.task",
     "load_task": "thalweg.lab.loading",
-    "compare": "thalweg.lab.compare",
+    "compare": "thalweg.lab.comparison",
     "Result": "thalweg.lab.result",
-    "tune": "thalweg.lab.tune",
+    "tune": "thalweg.lab.tuning",
     "race": "thalweg.racing.race",
     "map": "thalweg.racing.rates",
 }

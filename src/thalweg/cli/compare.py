@@ -58,7 +58,7 @@ def compare(
     report.html, result.json and winner.py, the code to paste, and every run as it ends: `thalweg resume DIR`, or
     the same command with this --out, goes on without repeating one.
     """
-    from thalweg.lab.compare import prepared  # loads torch and scipy: not for --help
+    from thalweg.lab.comparison import prepared  # loads torch and scipy: not for --help
     from thalweg.lab.store import NAME
 
     with explained():

@@ -34,7 +34,7 @@ def tune(
 ) -> None:
     """Find the best settings of one optimizer on a task: more of its hyper-parameters are searched than by compare."""
     from thalweg.lab.store import NAME
-    from thalweg.lab.tune import prepared_to_tune
+    from thalweg.lab.tuning import prepared_to_tune
 
     with explained():
         comparison = prepared_to_tune(

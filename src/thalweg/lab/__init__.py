@@ -1,6 +1,6 @@
 """The lab: which optimizer, with which settings, is best on the user's own model?
 
-`compare` runs the protocol, `Task` says what is compared on, `Result` holds what came out. They are imported
+`compare` and `tune` run the protocol, `Task` says what is compared on, `Result` holds what came out. They are imported
 when they are asked for: a workload that needs `thalweg.lab.task` shall not load the statistics.
 """
 
@@ -10,22 +10,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thalweg.lab.compare import compare
+    from thalweg.lab.comparison import compare
     from thalweg.lab.folder import load, resume
     from thalweg.lab.loading import load_task
     from thalweg.lab.result import Result
     from thalweg.lab.task import Task, TaskError
+    from thalweg.lab.tuning import tune
 
-__all__ = ["Result", "Task", "TaskError", "compare", "load", "load_task", "resume"]
+__all__ = ["Result", "Task", "TaskError", "compare", "load", "load_task", "resume", "tune"]
 
 _HOME = {
-    "compare": "compare",
+    "compare": "comparison",
     "Result": "result",
     "Task": "task",
     "TaskError": "task",
     "load": "folder",
     "load_task": "loading",
     "resume": "folder",
+    "tune": "tuning",
 }
 
 

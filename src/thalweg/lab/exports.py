@@ -10,17 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.extras import MissingExtra, require
-from thalweg.lab.folder import Folder, flat
+from thalweg.lab.folder import Folder
 
 
 def csv(folder: Folder) -> list[Path]:
     """`runs.csv`, a row for every run, and `curves.csv`, one for every point of every curve."""
-    points = [
-        {**{name: row[name] for name in ("key", "optimizer", "phase", "seed")}, **vars(point)}
-        for row in folder.rows
-        for point in row["run"].curve
-    ]
-    tables = {"runs.csv": [flat(row) for row in folder.rows], "curves.csv": points}
+    tables = {"runs.csv": folder.table, "curves.csv": folder.points}
     return [_table(folder.path / name, rows) for name, rows in tables.items()]
 
 
@@ -75,7 +70,7 @@ def tensorboard(folder: Folder) -> list[Path]:
         raise MissingExtra("tensorboard is not installed: pip install tensorboard") from None
     root = folder.path / "tensorboard"
     shutil.rmtree(root, ignore_errors=True)
-    for row in folder.rows:
+    for row in folder.furthest:
         with writer(str(root / row["optimizer"] / row["key"])) as out:
             for point in row["run"].curve:
                 for name in ("loss", "metric"):

@@ -11,7 +11,7 @@ from typing import Any
 
 from thalweg.extras import require
 from thalweg.lab.arguments import restored
-from thalweg.lab.compare import Comparison, prepared
+from thalweg.lab.comparison import Comparison, prepared
 from thalweg.lab.events import Progress
 from thalweg.lab.result import Result
 from thalweg.lab.store import StoreError, reading
@@ -75,7 +75,8 @@ class Folder:
 
     Attributes:
         path: the folder.
-        rows: every run, as a dictionary with its Run under "run", in the order in which they ended.
+        rows: every run, as a dictionary with its Run under "run", in the order in which they ended; one that went on
+            from a rung has a row for each of its legs.
         sessions: every process that worked here: begun, ended, machine, versions.
         mode: which way the metric is better.
     """
@@ -104,7 +105,7 @@ class Folder:
 
     @property
     def furthest(self) -> list[dict[str, Any]]:
-        """Of every run its last row: one that halving let go on has a row for each rung."""
+        """Of every run its last row, which holds all of its curve."""
         last: dict[str, dict[str, Any]] = {}
         for row in self.rows:
             run = repr([row[name] for name in ("optimizer", "hyper", "seed", "steps", "data", "schedule")])
@@ -115,24 +116,32 @@ class Folder:
 
     @property
     def runs(self) -> Any:
-        """A pandas frame with a row for every run; each hyper-parameter has a column of its own.
+        """A pandas frame with a row for every run, as far as it came; each hyper-parameter has a column of its own.
 
-        Columns: key, optimizer, phase, seed, steps, data, schedule, final, diverged, why, seconds, taken (steps),
-        and the hyper-parameters as the rule spells them.
+        Columns: those of a trial (optimizer, seed, steps of its schedule, until, where it was pruned, data, schedule,
+        phase), those of its run (final, seconds, taken steps, diverged, why, error, details, reported, memory in bytes,
+        alone), the hyper-parameters as the rule spells them, and key, session and ended, which tell it from others.
         """
-        return require("pandas", "frames").DataFrame([flat(row) for row in self.rows])
+        return require("pandas", "frames").DataFrame(self.table)
 
     @property
     def curves(self) -> Any:
-        """A pandas frame with a row for every point of every curve: key, optimizer, phase, seed, step, loss, metric."""
+        """A pandas frame with a row for every point of every run: key, optimizer, phase, seed, step, loss, metric."""
+        return require("pandas", "frames").DataFrame(self.points)
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """The rows of `runs`."""
+        return [_flat(row) for row in self.furthest]
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """The rows of `curves`."""
         about = ("key", "optimizer", "phase", "seed")
-        return require("pandas", "frames").DataFrame(
-            [{**{name: row[name] for name in about}, **vars(point)} for row in self.rows for point in row["run"].curve]
-        )
+        return [{**{n: row[n] for n in about}, **vars(point)} for row in self.furthest for point in row["run"].curve]
 
 
-def flat(row: dict[str, Any]) -> dict[str, Any]:
-    """A run as a row of a table."""
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
     run, hyper = row["run"], dict(row["hyper"])
     about = {name: value for name, value in row.items() if name not in ("run", "hyper")}
     came = {name: value for name, value in vars(run).items() if name not in ("curve", "steps")}

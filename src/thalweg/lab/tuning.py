@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from thalweg.lab.compare import Comparison, prepared
+from thalweg.lab.comparison import Comparison, prepared
 from thalweg.lab.events import Progress
 from thalweg.lab.result import Result
 from thalweg.lab.task import Task
