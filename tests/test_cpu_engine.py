@@ -259,6 +259,21 @@ def test_every_layout_walks_torchs_path_and_those_without_gaps_are_planned(name,
     torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("name", ["AdamW", "LAMB"])
+def test_norms_are_those_of_a_tensor_in_any_order(name):
+    ends = []
+    for engine, layout in (("cpu", "channels_last"), ("cpu", "transposed"), ("eager", "contiguous")):
+        p = torch.nn.Parameter(LAYOUTS[layout](torch.linspace(-1, 2, 120, dtype=torch.float64).reshape(2, 3, 4, 5)))
+        optimizer = getattr(tw, name)([p], clip_norm=0.5, clip_tensor_norm=0.4, engine=engine)
+        for t in range(3):
+            p.grad = torch.cos(3 * p.detach() + t)
+            optimizer.step()
+        assert bool(optimizer._plans) == (engine != "eager")
+        ends.append(p.detach())
+    torch.testing.assert_close(ends[0], ends[2], rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(ends[1], ends[2], rtol=1e-12, atol=1e-14)
+
+
 def test_a_planned_step_follows_a_parameter_in_another_order():
     ends = []
     for module in (tw, torch.optim):

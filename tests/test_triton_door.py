@@ -1,5 +1,7 @@
 """The optimizer's door with the Triton engine behind it, through the interpreter: capturable, plans, odd gradients."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -57,9 +59,9 @@ def test_capturable_is_refused_where_the_host_computes_the_scalars():
     for engine in ("eager", "cpu", "auto"):
         with pytest.raises(ValueError, match=rf"^capturable is True; it must be False .* with engine='{engine}'"):
             tw.Adam(parameters(), capturable=True, engine=engine)
-    optimizer = tw.Adam([torch.nn.Parameter(torch.zeros(3, 2).t())], capturable=True, engine="triton")
-    optimizer.param_groups[0]["params"][0].grad = torch.ones(3, 2).t()
-    with pytest.raises(ValueError, match="must be dense and contiguous"):
+    optimizer = tw.Adam([torch.nn.Parameter(torch.zeros(3, 2)[:, 0])], capturable=True, engine="triton")
+    optimizer.param_groups[0]["params"][0].grad = torch.ones(3)
+    with pytest.raises(ValueError, match="must be dense and without gaps"):
         optimizer.step()
 
 
@@ -107,6 +109,47 @@ def test_a_plan_says_no_when_it_does_not_fit(change):
         optimizer.step()
         walks.append(params)
     alike(*walks)
+
+
+@pytest.mark.parametrize("clip", [{}, {"clip_norm": 1.1}])
+def test_groups_of_several_types_layouts_and_lengths_of_walk_are_planned(clip, monkeypatch):
+    """Matrices in bfloat16 beside float32, images in channels_last, and a parameter that joins later."""
+    ends = []
+    for engine in ("triton", "eager"):
+        generator = torch.Generator().manual_seed(0)
+        kinds = [
+            ((4, 3), torch.bfloat16),
+            ((2, 3, 4, 5), torch.float32),
+            ((3,), torch.float32),
+            ((2, 2), torch.float32),
+        ]
+        params = [torch.nn.Parameter(torch.randn(shape, generator=generator).to(dtype)) for shape, dtype in kinds]
+        params[1].data = params[1].data.contiguous(memory_format=torch.channels_last)
+        optimizer = tw.NAdam(params, engine=engine, **clip)
+        for t in range(5):
+            if engine == "triton" and t == 3:
+                monkeypatch.setattr(optimizer, "_step_group", lambda *_: pytest.fail("took the general way"))
+            for p in params[: 3 if t < 2 else None]:
+                p.grad = torch.cos(3 * p.detach() + t)
+            optimizer.step()
+        assert params[1].is_contiguous(memory_format=torch.channels_last)
+        ends.append(params)
+    for a, b in zip(*ends, strict=True):
+        torch.testing.assert_close(a.detach(), b.detach(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["cpu", "triton"])
+def test_a_plan_keeps_no_gradient_alive(engine):
+    params, given = parameters(), []
+    optimizer = tw.Adam(params, engine=engine)
+    for _ in range(3):
+        for p in params:
+            p.grad = torch.ones_like(p)
+        given += [weakref.ref(p.grad) for p in params]
+        optimizer.step()
+        optimizer.zero_grad()
+    assert optimizer._plans
+    assert [g() for g in given] == [None] * len(given)
 
 
 def test_complex_sparse_and_reversed_gradients_go_through_the_kernels():

@@ -19,7 +19,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from thalweg.arguments import Arguments, check_store, check_tensors, with_decay
 from thalweg.card import Card, card_of
 from thalweg.engine import cpu, eager, foreach, triton
-from thalweg.engine.cell import Cell, check_alike, start
+from thalweg.engine.cell import Cell, check_alike, like, start
 from thalweg.engine.choice import check_capturable, check_engine, check_ways, chosen, in_place, on_device
 from thalweg.engine.device_plan import DevicePlan
 from thalweg.engine.model_wide import Run, alone, gathered
@@ -203,7 +203,7 @@ class Optimizer(torch.optim.Optimizer):
             taken = [self._take(p, g, p not in before, place, group, kept) for p, g, place in each]
             engine = "eager" if group.get("differentiable") else self.engine
             if engine != "eager":
-                taken = [(cell._replace(g=cpu.like(cell.p, cell.g)), rows) for cell, rows in taken]
+                taken = [(cell._replace(g=like(cell.p, cell.g)), rows) for cell, rows in taken]
             ways: list[Any] = [in_place(engine, graph, cell) for cell, _ in taken]
             check_ways(ways, bool(group.get("capturable")))
         except Exception:

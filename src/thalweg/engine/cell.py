@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from thalweg.engine.graph import Graph
 from thalweg.engine.store import Store, read, widened, write
 from thalweg.signature import Rule, Signature, SlotSpec, signature_of
 
@@ -49,6 +50,41 @@ def check_alike(name: str, x: torch.Tensor, p: torch.Tensor) -> None:
     if x.shape != p.shape or x.is_complex() != p.is_complex():
         found, wanted = (f"{'complex' if y.is_complex() else 'real'}, of shape {tuple(y.shape)}" for y in (x, p))
         raise ValueError(f"{name} is {found}; it must be as its parameter is: {wanted}.")
+
+
+def order(x: torch.Tensor) -> list[tuple[int, int]]:
+    """Stride and size of each dimension that has more than one element."""
+    return [(stride, size) for stride, size in zip(x.stride(), x.shape, strict=True) if size != 1]
+
+
+def laid_out_alike(graph: Graph, cell: Cell, tensors: Sequence[torch.Tensor]) -> bool:
+    """Whether the n-th element in the memory of p is the n-th in that of these tensors, its gradient and slots.
+
+    That is: all are contiguous; or, where neither rows nor an element's place count (random bits go by it), in any
+    order without gaps that they share (``channels_last``, a transposed matrix).
+    """
+    if all(x.is_contiguous() for x in tensors):
+        return True
+    if graph.by_rows or cell.store.stochastic or not _without_gaps(cell.p):
+        return False
+    return all(x.numel() == 1 or order(x) == order(cell.p) for x in tensors)
+
+
+def _without_gaps(x: torch.Tensor) -> bool:
+    """Whether the tensor fills its memory, each element once."""
+    expected = 1
+    for stride, size in sorted(order(x)):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def like(p: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    """The gradient in the order of its parameter; a copy where it lies otherwise, or is spread out."""
+    if g.layout is not torch.strided or order(p) == order(g) or p.shape != g.shape or not _without_gaps(p):
+        return g
+    return torch.empty_like(p, dtype=g.dtype).copy_(g)
 
 
 def row_length(x: torch.Tensor) -> int:

@@ -82,7 +82,7 @@ def check_ways(ways: Iterable[ModuleType | None], capturable: bool) -> None:
     if capturable and None in ways:
         raise ValueError(
             "capturable is True, and a parameter cannot go through the kernels: it and its gradient must be dense "
-            "and contiguous, and the rule without matrix operations."
+            "and without gaps in memory, and the rule without matrix operations."
         )
 
 

@@ -15,7 +15,7 @@ import torch
 
 from thalweg import ops
 from thalweg.engine import build
-from thalweg.engine.cell import Cell, alike, copied, in_memory, plain, row_length
+from thalweg.engine.cell import Cell, alike, copied, in_memory, laid_out_alike, plain, row_length
 from thalweg.engine.cpp import MEMORY, print_kernels
 from thalweg.engine.graph import Graph, Node, evaluate
 from thalweg.engine.host import host_function, host_source
@@ -71,7 +71,7 @@ class Program:
             (ctypes.c_int64 * len(ends))(*ends),
             [table_of(kernel, named) for kernel in self.kernels],
             [[facts(kernel, cell) for cell in cells] for kernel in self.kernels],
-            [step_keys(kernel, cells[0], cells[0].t) for kernel in self.kernels],
+            [step_keys(kernel, cells[0].store.seed, cells[0].t) for kernel in self.kernels],
         )
         for name in graph.slots:
             if graph.outputs[name].stage != "element":
@@ -129,9 +129,9 @@ def value(node: Node, known: dict[Node, Any]) -> Any:
     return known[node]
 
 
-def step_keys(kernel: Layout, cell: Cell, t: int) -> list[int]:
+def step_keys(kernel: Layout, seed: int, t: int) -> list[int]:
     """This step's keys of the random bits, one for each value that is rounded by chance."""
-    return [step_key(cell.store.seed, t, place) for place in kernel.draws.values()]
+    return [step_key(seed, t, place) for place in kernel.draws.values()]
 
 
 def facts(kernel: Layout, cell: Cell) -> list[int]:
@@ -197,41 +197,12 @@ def has_kernels(graph: Graph) -> bool:
 
 
 def can_run(graph: Graph, cell: Cell) -> bool:
-    """Whether this engine can update the cell in place: on the CPU, of a known type, and laid out alike.
-
-    That is contiguous; or, where every element goes its own way, in any order without gaps that p, its gradient
-    and its slots share (``channels_last``, a transposed matrix).
-    """
+    """Whether this engine can update the cell in place: on the CPU, of a known type, and laid out alike."""
     tensors = [cell.p, cell.g, *(s for s in cell.slots.values() if s.ndim or not cell.p.ndim)]
     known = all(x.device.type == "cpu" and _name(x.dtype) in MEMORY and x.layout is torch.strided for x in tensors)
     if not known or not has_kernels(graph) or not all(map(in_memory, tensors)):
         return False
-    if all(x.is_contiguous() for x in tensors):
-        return True
-    in_any_order = graph.elementwise and not cell.store.stochastic  # whose random bits go by the element's place
-    return in_any_order and _without_gaps(cell.p) and all(_order(x) == _order(cell.p) for x in tensors)
-
-
-def _order(x: torch.Tensor) -> list[tuple[int, int]]:
-    """Stride and size of each dimension that has more than one element."""
-    return [(stride, size) for stride, size in zip(x.stride(), x.shape, strict=True) if size != 1]
-
-
-def _without_gaps(x: torch.Tensor) -> bool:
-    """Whether the tensor fills its memory, each element once."""
-    expected = 1
-    for stride, size in sorted(_order(x)):
-        if stride != expected:
-            return False
-        expected *= size
-    return True
-
-
-def like(p: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    """The gradient in the order of its parameter; a copy where it lies otherwise, or is spread out."""
-    if g.layout is not torch.strided or _order(p) == _order(g) or p.shape != g.shape or not _without_gaps(p):
-        return g
-    return torch.empty_like(p, dtype=g.dtype).copy_(g)
+    return laid_out_alike(graph, cell, tensors)
 
 
 @functools.cache

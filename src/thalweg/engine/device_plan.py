@@ -6,13 +6,14 @@ saves the way through the door, which costs the host more than the launches.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from thalweg.engine import triton
-from thalweg.engine.cell import Cell, in_memory
+from thalweg.engine.cell import Cell, alike, in_memory, order
 from thalweg.engine.graph import Graph
 from thalweg.engine.model_wide import Run, alone
 from thalweg.engine.plan import Settings, moving
@@ -20,22 +21,30 @@ from thalweg.signature import is_on
 
 
 class DevicePlan:
-    """One program, one set of tensors: called with what `plan.Plan` is called with."""
+    """The next steps of one group of tensors: called with what `plan.Plan` is called with."""
 
     def __init__(
         self, graph: Graph, cells: Sequence[Cell], group: Mapping[str, Any], state: Mapping[Any, Any],
         keys: Mapping[str, str], settings: Settings, t: int,
     ):  # fmt: skip
-        self.program = triton.program(graph, triton.memory_of(graph, cells[0]))
-        self.cells, self.settings, self.t, self.known = list(cells), settings, t, len(state)
-        self.params, self.shapes = moving(group), [cell.p.shape for cell in cells]
-        self.listed = list(group["params"])
+        self.settings, self.t, self.known = settings, t, len(state)
+        self.params, self.listed = moving(group), list(group["params"])
+        self.cells = [cell._replace(g=cell.p) for cell in cells]  # a plan must not keep gradients alive
+        self.dtypes = [cell.g.dtype for cell in cells]
+        self.laid_out = [(p.shape, p.stride(), order(p)) for p in self.params]
         self.owners = [state.get(p, {}) for p in self.params]
         self.keys = [(name, key) for name, key in keys.items() if name != "t"]
         self.counts = [owner[keys["t"]] for owner in self.owners] if "t" in keys else []
         self.stops, self.stopped = graph.model_wide, []
         self.capturable = bool(group.get("capturable"))
         self.now = self._switches(group)
+        self.own = () if self.capturable else graph.host_slots  # numbers that all tensors of a launch share, as t
+        places = [cell._replace(tensor=i) for i, cell in enumerate(cells)]
+        parts = alike(places, functools.partial(triton.memory_of, graph), graph.host_slots).items()
+        self.parts = [
+            (device, triton.program(graph, memory), [cell.tensor for cell in its])
+            for (device, memory, *_), its in parts
+        ]
 
     def _switches(self, group: Mapping[str, Any]) -> list[Any]:
         found = [group.get(key) for key in (*self.settings.switches, "capturable")]
@@ -43,9 +52,8 @@ class DevicePlan:
 
     @staticmethod
     def fits(graph: Graph, cells: Sequence[Cell], counts: Sequence[torch.Tensor]) -> bool:
-        """Whether a plan can be made of these: one launch takes them all."""
-        kinds = {(cell.p.device, triton.memory_of(graph, cell)) for cell in cells}
-        return len(kinds) == 1 and len({count.device for count in counts}) <= 1
+        """Whether a plan can be made of these: of all that the kernels can run."""
+        return all(triton.can_run(graph, cell) for cell in cells)
 
     def rest(self) -> list[Run]:
         """What is left of the step that just began, where its rule sums over the model."""
@@ -59,54 +67,58 @@ class DevicePlan:
         if any(p is not known for p, known in zip(params, self.listed, strict=True)):
             return False
         params = moving(group)
-        if len(params) != len(self.params):
+        if len(params) != len(self.params) or not all(map(self._fits, range(len(params)), params)):
             return False
-        for p, known, owner, cell, shape in zip(params, self.params, self.owners, self.cells, self.shapes, strict=True):
-            if p is not known or state.get(p, owner) is not owner or not self._fits(p, cell, shape):
+        for p, owner, cell in zip(params, self.owners, self.cells, strict=True):
+            if state.get(p, owner) is not owner:
                 return False
             if any(owner.get(key) is not cell.slots[name] for name, key in self.keys):
                 return False
         if any(owner["step"] is not count for owner, count in zip(self.owners, self.counts, strict=False)):
             return False
-        t: Any = self.t
-        if self.counts and not self.capturable:
-            first, *others = {count.item() for count in self.counts}
-            if others:
-                return False
-            t = int(first) + 1
-        shared = [name for name in self.program.own if not self.capturable]
-        if any(len({cell.slots[name].item() for cell in self.cells}) > 1 for name in shared):
+        ts = self._step_numbers()
+        if ts is None:
             return False
         if self.counts:
             torch._foreach_add_(self.counts, 1.0)  # pyright: ignore[reportPrivateImportUsage]
-        ts = self.counts if self.capturable and self.counts else [t] * len(self.cells)
-        cells = [c._replace(g=p.grad, t=t) for c, p, t in zip(self.cells, params, ts, strict=True)]
-        device = params[0].device
-        hyper = {
-            name: triton.number(group.get(key, default) if item is None else group[key][item], device)
-            for name, (key, item, default) in self.settings.numbers.items()
-        }
-        run = self.program.run(cells, hyper)
+        runs = []
+        for device, program, places in self.parts:
+            cells = [self.cells[i]._replace(g=params[i].grad, t=ts[i]) for i in places]
+            hyper = {
+                name: triton.number(group.get(key, default) if item is None else group[key][item], device)
+                for name, (key, item, default) in self.settings.numbers.items()
+            }
+            runs.append(program.run(cells, hyper))
         if self.stops:
-            self.stopped.append(run)
+            self.stopped = runs
         else:
-            alone([run])
+            alone(runs)
         torch.autograd.graph.increment_version(params)
         return True
 
-    @staticmethod
-    def _fits(p: torch.Tensor, cell: Cell, shape: torch.Size) -> bool:
+    def _step_numbers(self) -> list[Any] | None:
+        """Each tensor's t: on the device, or a number; None where the tensors of a part are not equally far."""
+        if self.counts and self.capturable:
+            return self.counts
+        ts = [int(count.item()) + 1 for count in self.counts] or [self.t] * len(self.cells)
+        for _, _, places in self.parts:
+            if len({(ts[i], *(self.cells[i].slots[name].item() for name in self.own)) for i in places}) > 1:
+                return None
+        return ts
+
+    def _fits(self, i: int, p: torch.Tensor) -> bool:
         """Whether a parameter and its gradient lie as they lay, wherever that is."""
-        g = p.grad
+        g, (shape, strides, along) = p.grad, self.laid_out[i]
         return (
             g is not None
-            and p is cell.p
+            and p is self.params[i]
+            and p is self.cells[i].p
             and p.shape == g.shape == shape
+            and p.stride() == strides
             and g.layout is torch.strided
-            and g.dtype is cell.g.dtype
+            and (g.stride() == strides or order(g) == along)
+            and g.dtype is self.dtypes[i]
             and g.device == p.device
-            and p.is_contiguous()
-            and g.is_contiguous()
             and not g.is_neg()
             and in_memory(g)
         )

@@ -56,7 +56,7 @@ class Part:
         named = [{"p": cell.p, "g": cell.g, **cell.slots} for cell in cells]
         self.tables = [cpu.table_of(each, named) for each in program.kernels]
         self.facts = [[cpu.facts(each, cell) for cell in cells] for each in program.kernels]
-        self.keys = [functools.partial(cpu.step_keys, each, cells[0]) for each in program.kernels]
+        self.keys = [functools.partial(cpu.step_keys, each, cells[0].store.seed) for each in program.kernels]
         self.ends = integers(list(accumulate(p.numel() for p in params)))
         self.inputs = doubles([t, *[0] * len(host_inputs(graph))])
         self.outputs = doubles([0] * (len(program.wanted) + len(kernel.draws)))

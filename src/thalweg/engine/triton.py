@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from thalweg import ops
-from thalweg.engine.cell import Cell, alike, copied, in_memory, plain, row_length
+from thalweg.engine.cell import Cell, alike, copied, in_memory, laid_out_alike, plain, row_length
 from thalweg.engine.graph import Graph, Node, evaluate
 from thalweg.engine.host import host_function
 from thalweg.engine.model_wide import Run, alone, gathered
@@ -186,18 +186,12 @@ def has_kernels(graph: Graph) -> bool:
 
 
 def can_run(graph: Graph, cell: Cell) -> bool:
-    """Whether this engine can update the cell in place: on a GPU, dense, contiguous, a known type."""
+    """Whether this engine can update the cell in place: on a GPU, of a known type, and laid out alike."""
     if not runs_on(cell.p.device) or not has_kernels(graph):
         return False
-    slots = [s for name, s in cell.slots.items() if name not in graph.host_slots]
-    return all(
-        x.device == cell.p.device
-        and x.is_contiguous()
-        and _name(x.dtype) in MEMORY
-        and x.layout is torch.strided
-        and in_memory(x)
-        for x in (cell.p, cell.g, *slots)
-    )
+    tensors = [cell.p, cell.g, *(s for name, s in cell.slots.items() if name not in graph.host_slots)]
+    known = all(x.device == cell.p.device and _name(x.dtype) in MEMORY and x.layout is torch.strided for x in tensors)
+    return known and all(map(in_memory, tensors)) and laid_out_alike(graph, cell, tensors)
 
 
 def _name(dtype: torch.dtype) -> str:
