@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import random
 import signal
 import subprocess
@@ -235,6 +236,7 @@ def test_a_second_process_is_refused_until_the_first_has_died(tmp_path):
         from thalweg.lab.store import opened
         with opened({str(tmp_path)!r}) as store:
             store.begin({{}}, "task", {{}})
+            store.commit()
             print("open", flush=True)
             time.sleep(60)
     """
@@ -374,6 +376,64 @@ def test_a_refused_budget_leaves_a_folder_as_it_was(fresh, tmp_path):
     assert load(out).rows == before.rows
     assert load(out).sessions == before.sessions
     assert resume(out).runs == before.result["runs"]
+
+
+def test_killed_while_it_is_measured_the_earlier_runs_are_there(tmp_path):
+    compare(TOY, **ASKED, steps=3, out=tmp_path)
+    before = load(tmp_path)
+    code = f"""
+        import os
+        import thalweg.lab.comparison as comparison
+        comparison.costs_of = lambda *_: os._exit(9)
+        comparison.compare({TOY!r}, **{ASKED!r}, steps=3, out={str(tmp_path)!r}, fresh=True)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    assert subprocess.run(command, env=with_toy(), check=False).returncode == 9
+    after = load(tmp_path)
+    assert after.rows == before.rows
+    assert [session["ended"] is None for session in after.sessions] == [False, True]
+    assert resume(tmp_path).runs == before.result["runs"]
+
+
+def test_killed_while_it_is_measured_a_new_comparison_is_resumed(first, tmp_path):
+    code = f"""
+        import os
+        import thalweg.lab.comparison as comparison
+        comparison.way_of = lambda *_: os._exit(9)
+        comparison.compare({TOY!r}, **{ {**ASKED, "stack": "auto"}!r}, out={str(tmp_path)!r})
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    assert subprocess.run(command, env=with_toy(), check=False).returncode == 9
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("thalweg.lab.measured.cost_of", lambda *_: pytest.fail("measured twice"))
+        patched.setattr("thalweg.lab.measured.decide", lambda *_: Way())
+        assert ledger(resume(tmp_path).data)["runs"] == ledger(first[0].data)["runs"]
+
+
+def test_who_works_in_a_folder_is_told_while_it_is_still_measured(tmp_path, monkeypatch):
+    def measured(*_):
+        with pytest.raises(StoreError, match=rf"another process works in .* \(process {os.getpid()} on "):
+            compare(TOY, **ASKED, out=tmp_path)
+        raise BudgetError("enough seen")
+
+    monkeypatch.setattr("thalweg.lab.comparison.costs_of", measured)
+    with pytest.raises(BudgetError, match="enough seen"):
+        compare(TOY, **ASKED, out=tmp_path)
+
+
+def test_a_result_that_cannot_be_kept_takes_no_run_with_it(tmp_path):
+    held = []
+
+    def loss(*given):
+        if torch.is_grad_enabled():
+            held[:] = [threading.Lock()]  # from the first step on it cannot be pickled
+        return toy_task.mse(*given)
+
+    task = dataclasses.replace(toy_task.task, loss=loss)
+    object.__setattr__(task, "check", lambda: None)  # it would hold one already
+    with pytest.raises(TaskError, match="a task cannot be kept in a folder"):
+        compare(task, **ASKED, steps=3, out=tmp_path)
+    assert len(load(tmp_path).rows) > 10
 
 
 def test_a_task_that_cannot_be_pickled_leaves_nothing(tmp_path):

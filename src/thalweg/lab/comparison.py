@@ -34,7 +34,7 @@ from thalweg.lab.result import Result
 from thalweg.lab.states import States
 from thalweg.lab.store import Store, opened, remembered
 from thalweg.lab.summary import summary
-from thalweg.lab.task import Task, TaskError
+from thalweg.lab.task import Task
 from thalweg.lab.train import check_exact
 from thalweg.lab.way import Way
 from thalweg.signature import check_flag
@@ -235,11 +235,13 @@ class Comparison:
     def run_in(self, folder: str | Path, progress: Progress | None = None, *, fresh: bool = False) -> Result:
         """Run with every run kept in a folder, or taken from there if it is known, and save the result there."""
         folder = Path(folder).absolute()
-        with chdir(self.began), opened(folder) as store, store.unless(budgets.BudgetError, TaskError):
+        with chdir(self.began):
+            arguments, task = recorded(self.arguments), fingerprint.of_task(self.task)
             hashes = {c.name: fingerprint.of_function(c.rule) for c in self.competitors}
-            store.begin(recorded(self.arguments), fingerprint.of_task(self.task), hashes, fresh, self.task.mode)
-            result = self.run(progress, store)
-            result.save(folder)
+            with opened(folder) as store:
+                store.begin(arguments, task, hashes, fresh, self.task.mode)
+                result = self.run(progress, store)
+                result.save(folder)
         return result
 
     def run(self, progress: Progress | None = None, store: Store | None = None) -> Result:
@@ -251,7 +253,7 @@ class Comparison:
         way, interrupted = Way(), False
         decided = store.decided if store else _measured
         try:
-            with TemporaryDirectory(prefix="thalweg-") if store is None else nullcontext(store.states()) as folder:
+            with TemporaryDirectory(prefix="thalweg-") if store is None else nullcontext(store.states) as folder:
                 states = States(Path(folder))
                 limit = limited(limits(costs, self.timeout))  # costs are not known yet
                 with self._place(states, limit) as perform:
@@ -260,6 +262,8 @@ class Comparison:
                         way = way_of(perform, self.competitors, plan, costs, decided, self.jobs)
                     shared_by = decided("processes that share the time", lambda: self.jobs)
                     plan = settled(plan, costs, self.amount, self.equal, shared_by)
+                    if store:
+                        store.commit()
                     report(_estimate(plan, self.task, costs, self.jobs))
                     apart = {c.name for c in self.competitors if c.minimizes}
                     stacking = Stacking(perform, way, apart, self.jobs)
@@ -269,6 +273,8 @@ class Comparison:
         except KeyboardInterrupt:
             interrupted = True
             _stopped(plan, findings)
+            if store:
+                store.commit()
         data = summary(
             self.task, self.spec, self.competitors, plan, findings, costs,
             started=started, seconds=time.perf_counter() - begun, interrupted=interrupted, jobs=self.jobs, way=way,

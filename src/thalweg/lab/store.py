@@ -60,8 +60,9 @@ class Store:
         self._database = database
         self._task = self._fact("task")
         self._rules: Mapping[str, str] = json.loads(self._fact("rules") or "{}")
+        self._new = self._task is None
         self._session: int | None = None
-        self.withdrawn = False
+        self._committed, self._forgetting = False, False
 
     # ---- what is compared
 
@@ -84,7 +85,7 @@ class Store:
     def begin(
         self, arguments: Mapping[str, Any], task: str, rules: Mapping[str, str], fresh: bool = False, mode: str = "min"
     ) -> None:
-        """Say what is compared from now on.
+        """Say what is compared from now on. Where the store is left before `commit`, everything is as it was before.
 
         Args:
             arguments: all that is needed to prepare the comparison again, as JSON.
@@ -96,38 +97,38 @@ class Store:
         Raises:
             StoreError: the folder holds runs of another task, or of other code.
         """
-        with self._database as database:
-            if fresh:
-                for table in ("facts", "decisions", "sessions", "runs", "points"):
-                    database.execute(f"DELETE FROM {table}")
-                shutil.rmtree(self.folder / "states", ignore_errors=True)
-            elif self._task not in (None, task):
-                count = self._count()
-                raise StoreError(
-                    f"the task has changed since the {count} run{'s' * (count != 1)} in {str(self.folder)!r}: "
-                    "its code or its data; they cannot be mixed. Choose another folder, or --fresh (fresh=True) "
-                    "to begin anew there."
-                )
-            self._task, self._rules = task, dict(rules)
-            known = {"arguments": json.dumps(arguments), "task": task, "rules": json.dumps(self._rules), "mode": mode}
-            database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", known.items())
+        if not fresh and self._task not in (None, task):
+            count = self._database.execute("SELECT count(*) FROM runs").fetchone()[0]
+            raise StoreError(
+                f"the task has changed since the {count} run{'s' * (count != 1)} in {str(self.folder)!r}: "
+                "its code or its data; they cannot be mixed. Choose another folder, or --fresh (fresh=True) "
+                "to begin anew there."
+            )
+        with self._database as database:  # at once: a second process is told who works here
             about = (_now(), os.getpid(), socket.gethostname(), json.dumps(machine()), json.dumps(versions()))
             columns = "begun, process, host, machine, versions"
             added = database.execute(f"INSERT INTO sessions ({columns}) VALUES (?, ?, ?, ?, ?)", about)
             self._session = added.lastrowid
+        if fresh:  # from here on one transaction, which a refusal takes back
+            for table in ("facts", "decisions", "runs", "points"):
+                self._database.execute(f"DELETE FROM {table}")
+            self._database.execute("DELETE FROM sessions WHERE number != ?", (self._session,))
+        self._task, self._rules, self._forgetting = task, dict(rules), fresh
+        known = {"arguments": json.dumps(arguments), "task": task, "rules": json.dumps(self._rules), "mode": mode}
+        self._database.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", known.items())
+        if self._new:  # there is nothing to go back to, and `resume` shall find it after a crash
+            self._database.commit()
 
-    @contextmanager
-    def unless(self, *refused: type[Exception]) -> Iterator[None]:
-        """Leave everything as it was before, if one of these errors is raised within: nothing was begun."""
-        with closing(sqlite3.connect(":memory:")) as before:
-            self._database.backup(before)
-            new = self.task is None
-            try:
-                yield
-            except refused:
-                before.backup(self._database)
-                self.withdrawn, self._session = new, None
-                raise
+    def commit(self) -> None:
+        """It is known that the comparison can be made: what was begun is kept, and states of other code go."""
+        if self._committed:
+            return
+        self._database.commit()
+        self._committed = True
+        for folder in (self.folder / "states").glob("*"):
+            if self._forgetting or folder != self.states:
+                shutil.rmtree(folder, ignore_errors=True)
+        self.states.mkdir(parents=True, exist_ok=True)
 
     # ---- runs
 
@@ -168,13 +169,6 @@ class Store:
                         [(key, *(getattr(point, field.name) for field in fields(Point))) for point in run.curve],
                     )
 
-    def forget(self, keys: Iterable[str]) -> None:
-        """Take runs out, to make them once more."""
-        with self._database as database:
-            for key in keys:
-                database.execute("DELETE FROM points WHERE run = ?", (key,))
-                database.execute("DELETE FROM runs WHERE key = ?", (key,))
-
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every run as a flat dictionary, in the order in which they ended, with its Run under "run"."""
         unsaid = {field.name: field.default for field in fields(Trial) if field.default is not MISSING}
@@ -194,23 +188,20 @@ class Store:
         """
         found = self._database.execute("SELECT value FROM decisions WHERE name = ?", (name,)).fetchone()
         if found is None:
-            value = json.dumps(measure())
-            with self._database as database:
-                database.execute("INSERT INTO decisions VALUES (?, ?)", (name, value))
+            value, part = json.dumps(measure()), self._database.in_transaction
+            self._database.execute("INSERT INTO decisions VALUES (?, ?)", (name, value))
+            if not part:
+                self._database.commit()
             return json.loads(value)
         return json.loads(found[0])
 
     # ---- where runs are under way
 
+    @property
     def states(self) -> Path:
-        """The folder for the states of runs that will go on: another one for other code."""
+        """The folder for the states of runs that will go on, from `commit` on: another one for other code."""
         about = json.dumps([self._task, sorted(self._rules.items())])
-        folder = self.folder / "states" / hashlib.sha256(about.encode()).hexdigest()[:16]
-        for other in (self.folder / "states").glob("*"):
-            if other != folder:
-                shutil.rmtree(other, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return self.folder / "states" / hashlib.sha256(about.encode()).hexdigest()[:16]
 
     # ---- when and where
 
@@ -235,18 +226,25 @@ class Store:
         return begun, seconds
 
     def end(self) -> None:
-        """Write down that this session has ended."""
+        """Write down that this session has ended; one that began and committed nothing never was."""
+        if self._session is not None and not self._committed:
+            self._database.rollback()
+            with self._database as database:
+                database.execute("DELETE FROM sessions WHERE number = ?", (self._session,))
+            return
         with self._database as database:
             database.execute("UPDATE sessions SET ended = ? WHERE number = ?", (_now(), self._session))
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether a comparison was begun in a new folder, and nothing came of it."""
+        return self._new and self._session is not None and not self._committed
 
     # ---- the parts
 
     def _fact(self, name: str) -> str | None:
         row = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return None if row is None else row[0]
-
-    def _count(self) -> int:
-        return self._database.execute("SELECT count(*) FROM runs").fetchone()[0]
 
     def _curve(self, key: str) -> tuple[Point, ...]:
         columns = ", ".join(field.name for field in fields(Point))
