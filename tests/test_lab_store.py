@@ -147,6 +147,38 @@ def test_a_task_that_opens_a_file_goes_on_from_another_folder_and_so_does_the_wi
     assert resume("out").runs == result.runs
 
 
+def test_a_project_that_was_moved_takes_its_rules_and_ranges_along(tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    Path("mine.py").write_text(Path(TOY).read_text())
+    Path("steady.py").write_text("def steady(p, g, *, t, lr=0.1):\n    return p - lr * g\n")
+    Path("ranges.toml").write_text("[sgd]\nlr = { log = [1e-3, 1e-1] }\n")
+    asked = {"rules": ["steady.py"], "spaces": "ranges.toml", "points": 2, "steps": 3, "jobs": 1}
+    result = compare("mine.py", "sgd", **asked, out="out")
+    monkeypatch.chdir(tmp_path)
+    project.rename("moved")
+    needs = r"the comparison in 'moved/out' needs 'mine.py', and the folder that it began in, '\S+/project', is gone; "
+    with pytest.raises(StoreError, match=needs + rf"resume it from the folder that has 'mine.py' now: '{tmp_path}'"):
+        resume("moved/out")
+    monkeypatch.chdir("moved")
+    assert resume("out").runs == result.runs
+    Path("steady.py").unlink()
+    with pytest.raises(
+        StoreError, match=r"needs 'steady.py', which is not in '\S+/moved' any more, where it began; put"
+    ):
+        resume("out")
+
+
+def test_a_file_from_elsewhere_that_is_gone_is_named(tmp_path):
+    rule = tmp_path / "steady.py"
+    rule.write_text("def steady(p, g, *, t, lr=0.1):\n    return p - lr * g\n")
+    compare(TOY, "sgd", rules=[rule], points=2, steps=3, jobs=1, out=tmp_path / "out")
+    rule.unlink()
+    with pytest.raises(StoreError, match=r"needs '\S+/steady.py', which is not there any more; put it back\.$"):
+        resume(tmp_path / "out")
+
+
 def test_a_task_and_a_rule_given_as_objects_are_resumed(tmp_path):
     def own(p, g, *, t, lr=0.05):
         return p - lr * g

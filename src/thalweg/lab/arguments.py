@@ -15,7 +15,10 @@ PLAIN = str | int | float | bool | None
 
 
 def recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as JSON: plain values as they are, paths in full, everything else pickled with its code."""
+    """Arguments as JSON: plain values as they are, everything else pickled with its code.
+
+    Paths are kept from the working folder on, so that a project may move, and in full where they lie outside it.
+    """
     rules = arguments.get("rules") or []
     rules = [rules] if isinstance(rules, str | Path) or callable(rules) else rules
     files = {"rules": [Path(rule) if isinstance(rule, str) else rule for rule in rules]}
@@ -23,7 +26,7 @@ def recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def restored(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments from what `recorded` gave; paths are those from its folder.
+    """The arguments from what `recorded` gave; a path that is not absolute is one from its folder.
 
     A pickle runs code when it is read: restore only what you recorded.
     """
@@ -34,7 +37,8 @@ def _written(value: Any) -> Any:
     if isinstance(value, PLAIN):
         return value
     if isinstance(value, Path):
-        return {"path": str(value.resolve())}
+        path, here = value.resolve(), Path.cwd()
+        return {"path": str(path.relative_to(here) if path.is_relative_to(here) else path)}
     if isinstance(value, list | tuple):
         return [_written(each) for each in value]
     functions = [getattr(value, name, None) for name in ("model", "train", "loss", "metric")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from thalweg.extras import require
 from thalweg.lab.arguments import restored
 from thalweg.lab.comparison import Comparison, prepared
 from thalweg.lab.events import Progress
+from thalweg.lab.loading import file_of
 from thalweg.lab.result import Result
 from thalweg.lab.store import StoreError, reading
 
@@ -52,7 +53,27 @@ def prepared_again(out: str | Path, **others: Any) -> Comparison:
         raise StoreError(f"{str(out)!r} holds no comparison yet; begin one with thalweg compare TASK --out {out}.")
     began = Path(record["folder"])
     with contextlib.chdir(began if began.is_dir() else "."):  # it is gone where a project was moved
-        return prepared(**{**restored(record), **{name: value for name, value in others.items() if value is not None}})
+        arguments = restored(record)
+        _check_files(str(out), arguments, began)
+        return prepared(**{**arguments, **{name: value for name, value in others.items() if value is not None}})
+
+
+def _check_files(out: str, arguments: Mapping[str, Any], began: Path) -> None:
+    """Refuse to go on from here where a file of the comparison is not there."""
+    task = arguments["task"]
+    files = [file_of(task)[0] if isinstance(task, str) else None, *arguments["rules"], arguments["spaces"]]
+    for path in [Path(file) for file in files if isinstance(file, str | Path)]:
+        if path.is_file():
+            continue
+        needs = f"the comparison in {out!r} needs {str(path)!r}"
+        if path.is_absolute():
+            raise StoreError(f"{needs}, which is not there any more; put it back.")
+        if began.is_dir():
+            raise StoreError(f"{needs}, which is not in {str(began)!r} any more, where it began; put it back there.")
+        raise StoreError(
+            f"{needs}, and the folder that it began in, {str(began)!r}, is gone; resume it from the folder that has "
+            f"{str(path)!r} now: {str(Path.cwd())!r} has not."
+        )
 
 
 def load(out: str | Path) -> Folder:

@@ -25,11 +25,24 @@ def load_task(spec: str) -> Task:
         Traceback (most recent call last):
         thalweg.lab.task.TaskError: there is no workload 'digitz'. Did you mean 'digits'? ...
     """
-    if match := re.fullmatch(r"(.+\.py)(?::(.*))?", spec):
-        return _from_file(Path(match[1]), match[2])
+    path, name = file_of(spec)
+    if path is not None:
+        return _from_file(path, name)
     if spec not in workloads.names() and ("/" in spec or Path(spec).exists()):
         raise TaskError(f"{spec!r} is not a Python file; a task is a workload's name or a file like my_task.py")
     return workloads.load(spec)
+
+
+def file_of(spec: str) -> tuple[Path | None, str | None]:
+    """The file that a task is in, and its name there if it is said.
+
+    >>> file_of("my_task.py:small") == (Path("my_task.py"), "small")
+    True
+    >>> file_of("digits")
+    (None, None)
+    """
+    match = re.fullmatch(r"(.+\.py)(?::(.*))?", spec)
+    return (Path(match[1]), match[2]) if match else (None, None)
 
 
 def _from_file(path: Path, name: str | None) -> Task:

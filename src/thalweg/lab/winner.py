@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.lab.candidates import Candidate
+from thalweg.lab.loading import file_of
 from thalweg.lab.pickles import pickled
 from thalweg.lab.task import Task
 from thalweg.schedule import called
@@ -89,9 +90,10 @@ def _task(spec: str | None, folder: Path) -> tuple[str, str]:
     if spec is None:
         unpickled = f'pickle.loads(Path(__file__).with_name("{TASK_PICKLE}").read_bytes())'
         return f"import pickle\n{path}\n\n{settle}\n{train}", unpickled
-    if match := re.fullmatch(r"(.+\.py)(:\w+)?", spec):
-        place = f"str({_path(Path(match[1]).resolve(), folder)})"
-        named = f" + {match[2]!r}" if match[2] else ""
+    file, name = file_of(spec)
+    if file is not None:
+        place = f"str({_path(file.resolve(), folder)})"
+        named = f" + {f':{name}'!r}" if name else ""
         there = (
             f"os.chdir({_path(Path.cwd(), folder)})  # where the comparison began: the task may open files from there"
         )
