@@ -8,6 +8,7 @@ from thalweg import rules
 from thalweg.arguments import with_decay
 from thalweg.engine import eager, triton
 from thalweg.engine.walk import beginning, gradients, settings_of, walk
+from thalweg.ops import where
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 SHAPES = ((33,), (4, 5), (), (5000,))
@@ -94,13 +95,88 @@ def test_capture_without_capturable_is_refused():
     optimizer = tw.Adam(params)
     give(params, 0)
     optimizer.step()
-    with pytest.raises(RuntimeError, match="capturable=True"), torch.cuda.graph(torch.cuda.CUDAGraph()):
-        optimizer.step()
+    with torch.cuda.graph(torch.cuda.CUDAGraph()):
+        torch.zeros(1, device="cuda")  # torch warns of a graph of nothing
+        with pytest.raises(RuntimeError, match="capturable=True"):
+            optimizer.step()
+    give(params, 1)
+    optimizer.step()
+    assert [int(optimizer.state[p]["step"]) for p in params] == [2] * len(params)
 
 
-def test_a_step_waits_for_nothing():
+@pytest.mark.parametrize("name", ["SGD", "LAMB", "Lion"])
+def test_an_optimizer_that_torch_cannot_capture_or_has_not(name):
+    walks = []
+    settings = {"momentum": 0.9} if name == "SGD" else {"capturable": True}
+    for captured in (True, False):
+        params = parameters()
+        optimizer = getattr(tw, name)(params, lr=0.01, **settings)
+        graph = torch.cuda.CUDAGraph()
+        for t in range(6):
+            give(params, t)
+            if not captured or t < 2:
+                optimizer.step()
+            elif t == 2:
+                with torch.cuda.graph(graph):
+                    optimizer.step()
+            if captured and t >= 2:
+                graph.replay()
+        walks.append(params)
+    alike(*walks)
+
+
+def test_images_in_channels_last_go_through_the_kernels():
+    walks = []
+    for engine in ("auto", "eager"):
+        p = torch.nn.Parameter(torch.linspace(-1, 1, 120).reshape(2, 3, 4, 5).cuda())
+        p.data = p.data.contiguous(memory_format=torch.channels_last)
+        optimizer = tw.AdamW([p], clip_norm=1.0, engine=engine)
+        for t in range(4):
+            p.grad = torch.cos(p.detach() + t)
+            optimizer.step()
+        assert bool(optimizer._plans) == (engine == "auto")
+        walks.append([p])
+    alike(*walks)
+
+
+def test_a_checkpoint_of_torchs_fused_step_counts_on_the_host():
     params = parameters()
-    optimizer = tw.AdamW(params, lr=torch.tensor(0.01, device="cuda"), capturable=True)
+    theirs = torch.optim.AdamW(params, fused=True)
+    give(params, 0)
+    theirs.step()
+    ours = tw.AdamW(params)
+    ours.load_state_dict(theirs.state_dict())
+    for _ in range(2):
+        ours.step()
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        ours.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert {ours.state[p]["step"].device.type for p in params} == {"cpu"}
+
+
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+def test_one_norm_over_a_gpu_and_the_cpu(engine):
+    params = [torch.nn.Parameter(torch.ones(9, device=device)) for device in ("cpu", "cuda", "cpu")]
+    optimizer = tw.AdamW([{"params": params[:2]}, {"params": params[2:]}], clip_norm=0.1, engine=engine)
+    for t in range(3):
+        for p in params:
+            p.grad = torch.full_like(p, t + 1.0)
+        optimizer.step()
+    alike(params[:2], params[1:])
+
+
+def halting(p, g, v, *, t, lr=0.01):
+    v = v + where(t > 1, 0.5, 1) * g
+    return p - lr * where(t > 9, 0, 1) * v, v
+
+
+@pytest.mark.parametrize("make", [tw.AdamW, tw.optimizer(halting)], ids=["AdamW", "choices"])
+def test_a_step_waits_for_nothing(make):
+    params = parameters()
+    optimizer = make(params, lr=torch.tensor(0.01, device="cuda"), capturable=True)
     give(params, 0)
     optimizer.step()
     optimizer.step()

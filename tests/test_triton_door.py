@@ -1,5 +1,7 @@
 """The optimizer's door with the Triton engine behind it, through the interpreter: capturable, plans, odd gradients."""
 
+import copy
+import gc
 import weakref
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 import thalweg as tw
 from engine_cases import alike, drive, parameters
-from thalweg.engine import triton_machine
+from thalweg.engine import triton, triton_machine, triton_table
 
 if not triton_machine.installed():
     pytest.skip("triton is not installed", allow_module_level=True)
@@ -21,6 +23,7 @@ CAPTURABLE = [
     ("NAdam", {}),
     ("Adadelta", {}),
     ("RMSprop", {"momentum": 0.9}),
+    ("Adagrad", {"lr_decay": 0.1}),
 ]
 
 
@@ -39,6 +42,13 @@ def test_a_capturable_step_counts_on_the_device_and_is_torchs(name, settings):
     for p, q in zip(again.param_groups[0]["params"], ours.param_groups[0]["params"], strict=True):
         p.data.copy_(q.data)
     alike(drive(again, 2, 6), drive(theirs, 2, 6))
+
+
+@pytest.mark.parametrize("name", tw.optimizers.__all__)
+def test_every_optimizer_is_capturable(name):
+    ours, theirs = (getattr(tw, name)(parameters(), engine="triton", capturable=on) for on in (True, False))
+    alike(drive(ours), drive(theirs))
+    assert ours._plans
 
 
 def test_a_parameter_that_had_no_gradient_keeps_a_count_of_its_own():
@@ -189,3 +199,68 @@ def test_a_step_beside_frozen_parameters_is_planned(name, engine, monkeypatch):
         if t < 6:
             assert (planned in taken) == (t in (0, 1, 5))
     alike(planned.param_groups[0]["params"], general.param_groups[0]["params"])
+
+
+# ---- what a CUDA graph would record: here nothing is, and every launch runs
+
+
+@pytest.fixture
+def capturing(monkeypatch):
+    """A function after which steps believe that they are captured."""
+
+    def begin():
+        for module in (triton, triton_table, triton_machine):
+            monkeypatch.setattr(module, "capturing", lambda device: True)
+
+    return begin
+
+
+def changing():
+    return [
+        tw.Adam(parameters(), engine="triton"),
+        tw.NAdam(parameters(), engine="triton"),
+        tw.SGD(parameters(), engine="triton", store=tw.Store(rounding="stochastic")),
+    ]
+
+
+@pytest.mark.parametrize("optimizer", changing(), ids=lambda o: type(o).__name__)
+def test_a_step_that_would_be_frozen_in_a_graph_is_refused_and_has_not_counted(optimizer, capturing):
+    drive(optimizer, 2)
+    before = copy.deepcopy(optimizer.state_dict()["state"])
+    assert optimizer._plans
+    capturing()
+    with pytest.raises(RuntimeError, match=r"^a step is captured whose scalars change .* needs capturable=True\.$"):
+        optimizer.step()
+    for kept, was in zip(optimizer.state_dict()["state"].values(), before.values(), strict=True):
+        assert {key: value.tolist() for key, value in kept.items()} == {k: v.tolist() for k, v in was.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("SGD", {"momentum": 0.9}), ("Nesterov", {}), ("Adam", {"capturable": True})]
+)
+def test_a_first_step_is_not_captured_and_the_next_may_be(name, settings, capturing, monkeypatch):
+    """Also where another optimizer has walked before with tensors of these sizes. torch's SGD needs no `capturable`."""
+    ours, theirs = (getattr(tw, name)(parameters(), engine=engine, **settings) for engine in ("triton", "triton"))
+    drive(theirs, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(triton_machine, "capturing", lambda device: True)
+        with pytest.raises(RuntimeError, match=r"^a step is captured that has never run: take one step before"):
+            drive(ours, 1)
+    assert not ours.state
+    drive(ours, 2)
+    capturing()
+    alike(drive(ours, 2, 2), theirs.param_groups[0]["params"])
+
+
+def test_what_a_captured_step_reads_stays_when_it_is_no_longer_remembered(capturing):
+    optimizer = tw.Adam(parameters(shapes=((17,), (3, 5))), engine="triton", capturable=True)
+    drive(optimizer, 1)
+    device = optimizer.param_groups[0]["params"][0].device
+    read = weakref.ref(triton_table.mapped((17, 15), (), device))
+    capturing()
+    drive(optimizer, 1, 1)
+    optimizer._plans.clear()
+    for remembered in (triton.program, triton_table.mapped):
+        remembered.cache_clear()
+    gc.collect()
+    assert read() is not None

@@ -91,8 +91,9 @@ class Arguments:
         self.plain = {name: value for name, value in self.signature.defaults.items() if name not in self.betas}
         self.unwritten: dict[str, Any] = {**OFF}
         if self.namesake.name:
+            own = {"capturable": HINTS["capturable"]}
             theirs = inspect.signature(getattr(torch.optim, self.namesake.name).__init__).parameters
-            self.unwritten |= {name: value for name, value in spelled.items() if name not in theirs}
+            self.unwritten |= {name: value for name, value in {**spelled, **own}.items() if name not in theirs}
         numbers = {name: (name, None, value) for name, value in self.signature.numbers.items()}
         numbers |= {beta: ("betas", i, self.signature.numbers[beta]) for i, beta in enumerate(self.betas)}
         whens = [slot.when for slot in self.signature.slots.values() if slot.when in self.signature.numbers]

@@ -55,11 +55,6 @@ NUMPY: dict[str, Callable[..., Any]] = {
 }
 
 
-def _number(x: Any) -> torch.Tensor:
-    """A 0-d float64 tensor: precise on its own, and never widens the tensor it meets."""
-    return x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64)
-
-
 def _torch_pick(clamp: str, pick: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     def call(a: Any, b: Any) -> torch.Tensor:
         if not isinstance(a, torch.Tensor):
@@ -78,7 +73,8 @@ def _torch_where(condition: Any, a: Any, b: Any) -> Any:
     if not isinstance(condition, torch.Tensor):  # known on the host: no need to ask every element
         return a if condition else b
     if not isinstance(a, torch.Tensor) and not isinstance(b, torch.Tensor):
-        a, b = _number(a), _number(b)
+        # 0-d and float64: precise, and never widens what it meets; filled there, where a copy would wait for a GPU
+        a, b = (torch.full((), x, dtype=torch.float64, device=condition.device) for x in (a, b))
     return torch.where(condition, a, b)
 
 

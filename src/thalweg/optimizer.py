@@ -205,7 +205,9 @@ class Optimizer(torch.optim.Optimizer):
             if engine != "eager":
                 taken = [(cell._replace(g=like(cell.p, cell.g)), rows) for cell, rows in taken]
             ways: list[Any] = [in_place(engine, graph, cell) for cell, _ in taken]
-            check_ways(ways, bool(group.get("capturable")))
+            begun = all(self.state.get(p, {}).keys() == before.get(p, {}).keys() for p in params)
+            counts = "step" in self.state.get(params[0], ())
+            check_ways(ways, graph, taken[0][0], counts, begun, bool(group.get("capturable")))
         except Exception:
             for p in params:
                 self.state.pop(p, None)
@@ -258,8 +260,8 @@ class Optimizer(torch.optim.Optimizer):
 
     def _prepare(
         self, p: torch.Tensor, group: Mapping[str, Any], hyper: dict[str, Any], kept: Mapping[str, SlotSpec]
-    ) -> dict[str, Any]:
-        """The parameter's state, with every slot that these settings keep."""
+    ) -> None:
+        """Give the parameter's state every slot that these settings keep."""
         state = self.state.get(p, {})
         if (self.arguments.namesake.step or self.store.stochastic) and "step" not in state:
             state["step"] = _count(LATER - 1 if state else 0)  # a state without a count is from torch's SGD
@@ -272,13 +274,12 @@ class Optimizer(torch.optim.Optimizer):
         for name, value in self.store.beside(p).items():
             state.setdefault(name, value)
         capturable = bool(group.get("capturable"))
-        if p.is_cuda or capturable:
-            names = on_device(trace(self.arguments.rule_of(group), **hyper), kept, capturable)
-            for key in [*map(self._spelled, names), *(["step"] if capturable and "step" in state else [])]:
-                state[key] = state[key].to(p.device)
+        if p.is_cuda or capturable:  # torch's fused and capturable checkpoints hold all numbers on the GPU
+            for name, there in on_device(trace(self.arguments.rule_of(group), **hyper), kept, capturable).items():
+                if (key := self._spelled(name)) in state:
+                    state[key] = state[key].to(p.device if there else "cpu")
         if state:
             self.state[p] = state
-        return state
 
     def _take(
         self, p: torch.Tensor, found: Gradient, fresh: bool, place: int, group: Mapping[str, Any],

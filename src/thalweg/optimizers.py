@@ -146,6 +146,8 @@ class Adagrad(Optimizer):
             length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
         centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
             2020). Default False.
+        capturable: count steps and compute the step's scalars on the GPU, so that a CUDA graph can capture
+            the step. Default False.
         engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
             insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
             environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
@@ -191,6 +193,7 @@ class Adagrad(Optimizer):
         clip_tensor_norm: float | Tensor | None = None,
         clip_norm: float | Tensor | None = None,
         centralise: bool = False,
+        capturable: bool = False,
         engine: str = "auto",
         store: Store | None = None,
     ) -> None:
@@ -211,6 +214,7 @@ class Adagrad(Optimizer):
                 "clip_tensor_norm": clip_tensor_norm,
                 "clip_norm": clip_norm,
                 "centralise": centralise,
+                "capturable": capturable,
             },
             engine,
             store,
@@ -492,6 +496,8 @@ class LAMB(Optimizer):
         maximize: walk up instead of down. Default False.
         foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
+        capturable: count steps and compute the step's scalars on the GPU, so that a CUDA graph can capture
+            the step. Default False.
         engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
             insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
             environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
@@ -540,6 +546,7 @@ class LAMB(Optimizer):
         maximize: bool = False,
         foreach: bool | None = None,
         differentiable: bool = False,
+        capturable: bool = False,
         engine: str = "auto",
         store: Store | None = None,
     ) -> None:
@@ -560,6 +567,7 @@ class LAMB(Optimizer):
                 "maximize": maximize,
                 "foreach": foreach,
                 "differentiable": differentiable,
+                "capturable": capturable,
             },
             engine,
             store,
@@ -592,6 +600,8 @@ class Lion(Optimizer):
         maximize: walk up instead of down. Default False.
         foreach: True: call the rule once on lists of tensors; the numbers are the same. Default None.
         differentiable: let autograd follow the step (for gradients with respect to lr, say). Default False.
+        capturable: count steps and compute the step's scalars on the GPU, so that a CUDA graph can capture
+            the step. Default False.
         engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
             insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
             environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
@@ -634,6 +644,7 @@ class Lion(Optimizer):
         maximize: bool = False,
         foreach: bool | None = None,
         differentiable: bool = False,
+        capturable: bool = False,
         engine: str = "auto",
         store: Store | None = None,
     ) -> None:
@@ -650,6 +661,7 @@ class Lion(Optimizer):
                 "maximize": maximize,
                 "foreach": foreach,
                 "differentiable": differentiable,
+                "capturable": capturable,
             },
             engine,
             store,
@@ -689,6 +701,8 @@ class Momentum(Optimizer):
             length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
         centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
             2020). Default False.
+        capturable: count steps and compute the step's scalars on the GPU, so that a CUDA graph can capture
+            the step. Default False.
         engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
             insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
             environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
@@ -737,6 +751,7 @@ class Momentum(Optimizer):
         clip_tensor_norm: float | Tensor | None = None,
         clip_norm: float | Tensor | None = None,
         centralise: bool = False,
+        capturable: bool = False,
         engine: str = "auto",
         store: Store | None = None,
     ) -> None:
@@ -757,6 +772,7 @@ class Momentum(Optimizer):
                 "clip_tensor_norm": clip_tensor_norm,
                 "clip_norm": clip_norm,
                 "centralise": centralise,
+                "capturable": capturable,
             },
             engine,
             store,
@@ -901,6 +917,8 @@ class Nesterov(Optimizer):
             length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
         centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
             2020). Default False.
+        capturable: count steps and compute the step's scalars on the GPU, so that a CUDA graph can capture
+            the step. Default False.
         engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
             insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
             environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
@@ -944,6 +962,7 @@ class Nesterov(Optimizer):
         clip_tensor_norm: float | Tensor | None = None,
         clip_norm: float | Tensor | None = None,
         centralise: bool = False,
+        capturable: bool = False,
         engine: str = "auto",
         store: Store | None = None,
     ) -> None:
@@ -963,6 +982,7 @@ class Nesterov(Optimizer):
                 "clip_tensor_norm": clip_tensor_norm,
                 "clip_norm": clip_norm,
                 "centralise": centralise,
+                "capturable": capturable,
             },
             engine,
             store,
@@ -1120,6 +1140,8 @@ class SGD(Optimizer):
             length, as torch.nn.utils.clip_grad_norm_ does before a step; None: as it is. Default None.
         centralise: take the mean of each row from the gradients of matrices and convolutions (Yong et al.
             2020). Default False.
+        capturable: count steps and compute the step's scalars on the GPU, so that a CUDA graph can capture
+            the step. Default False.
         engine: 'auto' takes kernels where they fit (C++ on the CPU, Triton on a GPU), 'cpu' and 'triton'
             insist on theirs, 'compiled' is torch.compile of the rule, 'eager' the reference; the
             environment's THALWEG_ENGINE changes what 'auto' means. Default 'auto'.
@@ -1164,6 +1186,7 @@ class SGD(Optimizer):
         clip_tensor_norm: float | Tensor | None = None,
         clip_norm: float | Tensor | None = None,
         centralise: bool = False,
+        capturable: bool = False,
         engine: str = "auto",
         store: Store | None = None,
     ) -> None:
@@ -1183,6 +1206,7 @@ class SGD(Optimizer):
                 "clip_tensor_norm": clip_tensor_norm,
                 "clip_norm": clip_norm,
                 "centralise": centralise,
+                "capturable": capturable,
             },
             engine,
             store,

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import torch
 
-from thalweg.engine import build, compiled, cpu, triton
+from thalweg.engine import build, compiled, cpu, triton, triton_machine
 from thalweg.engine.cell import Cell
 from thalweg.engine.graph import Graph
 from thalweg.extras import require
@@ -73,23 +73,50 @@ def check_capturable(engine: str, devices: Iterable[torch.device]) -> None:
             )
 
 
-def check_ways(ways: Iterable[ModuleType | None], capturable: bool) -> None:
-    """Refuse ``capturable=True`` where a parameter of this step has no kernels: `in_place` said None.
+def check_ways(
+    ways: Iterable[ModuleType | None], graph: Graph, cell: Cell, counts: bool, begun: bool, capturable: bool
+) -> None:
+    """Refuse a step that a CUDA graph is to play again, or may be, where that would not be the next step.
+
+    Args:
+        ways: what `in_place` said for each parameter.
+        graph, cell, counts: as for `changes`.
+        begun: whether all state was there before this step; else a graph would make it anew each time.
+        capturable: whether the device counts the steps and computes the scalars.
 
     Raises:
-        ValueError: that is so.
+        ValueError: capturable is True, and a parameter has no kernels.
+        RuntimeError: the step is being captured, and it is the first, or needs capturable=True.
     """
     if capturable and None in ways:
         raise ValueError(
             "capturable is True, and a parameter cannot go through the kernels: it and its gradient must be dense "
             "and without gaps in memory, and the rule without matrix operations."
         )
+    if not triton_machine.capturing(cell.p.device):
+        return
+    if not begun:
+        raise RuntimeError("a step is captured that has never run: take one step before the capture.")
+    if not capturable and changes(graph, cell, counts):
+        raise RuntimeError(
+            "a step is captured whose scalars change from step to step: its optimizer needs capturable=True."
+        )
 
 
-def on_device(graph: Graph, kept: Mapping[str, SlotSpec], capturable: bool) -> list[str]:
-    """The one-number slots that lie where their parameter lies: those that only the device knows."""
+def changes(graph: Graph, cell: Cell, counts: bool) -> bool:
+    """Whether the host has new numbers for every step, where it computes them.
+
+    Args:
+        graph: of the rule. `cell`: of one of its tensors.
+        counts: whether the tensors count their steps; else t is the same from the second step on.
+    """
+    return bool(graph.host_slots) or (counts and graph.uses_t) or cell.store.stochastic
+
+
+def on_device(graph: Graph, kept: Mapping[str, SlotSpec], capturable: bool) -> dict[str, bool]:
+    """Whether the step number and each one-number slot lie where their parameter lies: what only the device knows."""
     numbers = [name for name, slot in kept.items() if slot.shape == "number"]
-    return [name for name in numbers if capturable or graph.inputs[name].stage == "number"]
+    return {"step": capturable, **{name: capturable or graph.inputs[name].stage == "number" for name in numbers}}
 
 
 @functools.cache

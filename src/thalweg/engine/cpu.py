@@ -107,7 +107,7 @@ class Program:
                 sums = np.sum([np.frombuffer(part) for part in parts], axis=0).reshape(tensors, -1)
                 for j, cut in enumerate(kernel.sums):
                     whole = cut.op == "total"
-                    known[cut] = np.float64((yield float(sums[:, j].sum()))) if whole else np.sqrt(sums[:, j])
+                    known[cut] = np.float64(float((yield float(sums[:, j].sum())))) if whole else np.sqrt(sums[:, j])
         del spare
 
     def _temporaries(self, ends: Any, tables: Sequence[Any]) -> dict[str, np.ndarray]:

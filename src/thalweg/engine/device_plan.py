@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from thalweg.engine import triton
+from thalweg.engine import triton, triton_machine
 from thalweg.engine.cell import Cell, alike, in_memory, order
+from thalweg.engine.choice import changes
 from thalweg.engine.graph import Graph
 from thalweg.engine.model_wide import Run, alone
 from thalweg.engine.plan import Settings, moving
@@ -38,6 +39,7 @@ class DevicePlan:
         self.stops, self.stopped = graph.model_wide, []
         self.capturable = bool(group.get("capturable"))
         self.now = self._switches(group)
+        self.changes = changes(graph, cells[0], "t" in keys) and not self.capturable
         self.own = () if self.capturable else graph.host_slots  # numbers that all tensors of a launch share, as t
         places = [cell._replace(tensor=i) for i, cell in enumerate(cells)]
         parts = alike(places, functools.partial(triton.memory_of, graph), graph.host_slots).items()
@@ -76,6 +78,8 @@ class DevicePlan:
                 return False
         if any(owner["step"] is not count for owner, count in zip(self.owners, self.counts, strict=False)):
             return False
+        if self.changes and any(triton_machine.capturing(device) for device, *_ in self.parts):
+            return False  # the general way refuses it
         ts = self._step_numbers()
         if ts is None:
             return False

@@ -79,7 +79,7 @@ for _name in ("add", "sub", "mul", "truediv", "pow", "lt", "le", "gt", "ge", "ne
 def step(
     rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]
 ) -> list[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
-    """As `eager.step`, in one call of the rule for all cells of equal t.
+    """As `eager.step`, in one call of the rule for all cells of one device and equal t.
 
     A rule that sums over the whole model (`total`) sums over all cells.
     """
@@ -88,11 +88,11 @@ def step(
 
 def run(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> Run:
     """The same for cells that are only a part of the model: see `model_wide`."""
-    same_t: dict[int, list[int]] = defaultdict(list)
+    calls: dict[Any, list[int]] = defaultdict(list)
     for index, cell in enumerate(cells):
-        same_t[cell.t].append(index)
-    results = yield from gathered([_call(rule, [cells[i] for i in indices], hyper) for indices in same_t.values()])
-    found = {i: each for indices, result in zip(same_t.values(), results, strict=True)
+        calls[cell.p.device, cell.t].append(index)
+    results = yield from gathered([_call(rule, [cells[i] for i in indices], hyper) for indices in calls.values()])
+    found = {i: each for indices, result in zip(calls.values(), results, strict=True)
              for i, each in zip(indices, result, strict=True)}  # fmt: skip
     return [found[i] for i in range(len(cells))]
 
@@ -108,7 +108,8 @@ def _call(rule: Rule, cells: Sequence[Cell], hyper: Mapping[str, Any]) -> Run:
         try:
             result = rule(*lists, t=cells[0].t, **hyper)
         except _Unknown as asked:
-            known.append((yield asked.share))
+            whole = yield asked.share
+            known.append(whole.to(asked.share.device) if isinstance(whole, torch.Tensor) else whole)
             continue
         new = result if isinstance(result, tuple) else (result,)
         return [

@@ -24,11 +24,8 @@ from thalweg.engine.store import step_key
 from thalweg.engine.trace import trace
 from thalweg.engine.triton_machine import capturing, load, on, options, runs_on
 from thalweg.engine.triton_source import LANES, MEMORY, Printed, print_kernels
-from thalweg.engine.triton_table import Table, entry, mapped
+from thalweg.engine.triton_table import KEPT, Table, entry, mapped
 from thalweg.signature import Rule, signature_of
-
-KEPT = 16  # tables that a program remembers
-
 
 # ---- from a graph to functions
 
@@ -129,10 +126,6 @@ class Program:
             given |= {name: float(cells[0].slots[name]) for name in self.own}
         tensors = [value for value in given.values() if isinstance(value, torch.Tensor)]
         if not tensors:
-            if capturing(device) and (graph.uses_t or self.own):
-                raise RuntimeError(
-                    "a step is captured whose scalars change from step to step: its optimizer needs capturable=True."
-                )
             values = self.host(**given)
             for name, value in zip(self.own, values[len(self.printed.scalars) :], strict=True):
                 for cell in cells:

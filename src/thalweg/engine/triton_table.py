@@ -14,6 +14,7 @@ from thalweg.engine.triton_head import VALUES, WRITE
 from thalweg.engine.triton_machine import capturing, load
 from thalweg.engine.triton_source import TENSOR_KEY, Printed
 
+KEPT = 256  # maps of the process, and tables of a program, that are remembered: one for each parameter group, with room
 BLOCK = 1024  # elements of one tensor that one program of a launch updates
 
 
@@ -47,7 +48,8 @@ class Map:
         self.lengths = torch.tensor(lengths, dtype=torch.int64, device=device)
 
 
-mapped = functools.lru_cache(maxsize=64)(Map)
+mapped = functools.lru_cache(maxsize=KEPT)(Map)
+REPLAYED: set[Map] = set()  # which captured graphs read, however long they live
 
 
 class Table:
@@ -64,6 +66,8 @@ class Table:
 
     def __init__(self, printed: Printed, sizes: tuple[int, ...], places: tuple[int, ...], map: Map, item: int):
         self.printed, self.map, device = printed, map, map.sizes.device
+        if capturing(device):
+            REPLAYED.add(map)
         moving = len(sizes) * (len(printed.columns) - len(printed.fixed))
         self.begin = len(places)
         end = (self.begin + moving + 1) // 2 * 2  # scalars begin at a multiple of 16 bytes

@@ -56,6 +56,7 @@ WORDS = {
     "state in the parameter's dtype, all rounded to the nearest",
     "differentiable": "let autograd follow the step (for gradients with respect to lr, say)",
 }
+EVERYWHERE = {"capturable": False}  # of a group, also where torch does not have it
 OURS = {"engine": "auto", "store": None}  # of the optimizer, not of a group
 HEAD = '''\
 """The optimizers: signatures and docstrings for the editor; each formula is in rules/.
@@ -92,7 +93,7 @@ def optimizers_source(entries: list[tuple[str, Rule, Card, Signature, dict[str, 
 def arguments(card: Card, defaults: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Positional and keyword-only arguments with their defaults: torch's order, then our own."""
     if card.torch is None:
-        hints = {"maximize": False, "foreach": None, "differentiable": False}
+        hints = {"maximize": False, "foreach": None, "differentiable": False, **EVERYWHERE}
         return {"lr": defaults["lr"]}, {**{k: v for k, v in defaults.items() if k != "lr"}, **hints, **OURS}
     theirs = inspect.signature(getattr(torch.optim, card.torch.name).__init__).parameters
     fixed = card.torch.fixed
@@ -103,7 +104,7 @@ def arguments(card: Card, defaults: Mapping[str, Any]) -> tuple[dict[str, Any], 
             continue
         ours = defaults.get(name, q.default)
         (keyword if q.kind is q.KEYWORD_ONLY else positional)[name] = ours
-    keyword |= {name: value for name, value in defaults.items() if name not in theirs}
+    keyword |= {name: value for name, value in {**defaults, **EVERYWHERE}.items() if name not in theirs}
     return positional, {**keyword, **OURS}
 
 
