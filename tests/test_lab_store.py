@@ -372,6 +372,43 @@ def test_a_value_that_was_closed_over_and_a_module_of_the_users_count(tmp_path, 
     assert len(hashes) == 2
 
 
+def test_what_a_cache_keeps_a_module_of_torchs_and_what_a_set_holds_are_read():
+    def made(body, smoothing, scale):
+        source = f"""
+            import functools, torch
+            criterion = torch.nn.CrossEntropyLoss(label_smoothing={smoothing})
+            teacher = torch.nn.Linear(2, 2)
+            torch.nn.init.constant_(teacher.weight, {scale})
+            torch.nn.init.zeros_(teacher.bias)
+            lazy = torch.nn.LazyLinear(2)
+
+            @functools.cache
+            def data():
+                return {body}
+
+            def half(x):
+                return x / 2
+
+            def double(x):
+                return x * 2
+
+            ways = {{half, double}}
+
+            def loss(model, batch):
+                return criterion(teacher(data()), lazy(batch)) + len(ways)
+        """
+        scope = {"__name__": "users"}
+        exec(textwrap.dedent(source), scope)
+        return scope["loss"]
+
+    asked = ("1", 0.1, 1.0)
+    same = fingerprint.of_function(made(*asked))
+    kept = [made(*asked) for _ in range(20)]  # their functions lie elsewhere in memory
+    assert {fingerprint.of_function(each) for each in kept} == {same}
+    for other in (("2", 0.1, 1.0), ("1", 0.2, 1.0), ("1", 0.1, 2.0)):
+        assert fingerprint.of_function(made(*other)) != same
+
+
 def test_data_of_another_order_or_sign_are_others_and_rounding_is_not():
     x = torch.randn(1000, generator=torch.Generator().manual_seed(0))
     same = fingerprint.of_function(x)

@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from types import EllipsisType
@@ -19,12 +19,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.parameter import UninitializedTensorMixin
 
 import thalweg
 from thalweg.lab.task import Task
 
 # Of our own modules, those that hold what a run computes; the others are the same for every task and rule.
 OURS = ("thalweg.workloads", "thalweg.rules", "thalweg.transforms", "thalweg.minimize")
+OPEN = (torch.utils.data.Dataset, torch.utils.data.DataLoader, torch.nn.Module)  # read, also those of packages
 DEEP = 12  # containers and objects inside each other are followed no further
 
 
@@ -87,14 +89,20 @@ class _Reading:
         if id(thing) not in self._digests:
             self._digests[id(thing)] = "inside itself"
             self._kept.append(thing)
-            outer, self._written = self._written, hashlib.sha256()
-            self._open(thing, depth)
-            self._digests[id(thing)], self._written = self._written.hexdigest(), outer
+            self._digests[id(thing)] = self._digest(self._open, thing, depth)
         self._write(self._digests[id(thing)])
+
+    def _digest(self, read: Callable[[Any, int], None], thing: Any, depth: int) -> str:
+        outer, self._written = self._written, hashlib.sha256()
+        read(thing, depth)
+        digest, self._written = self._written.hexdigest(), outer
+        return digest
 
     def _open(self, thing: Any, depth: int) -> None:
         if depth > DEEP:
             self._write("deep", type(thing).__qualname__)
+        elif isinstance(thing, UninitializedTensorMixin):
+            self._write("lazy", str(thing.dtype))
         elif isinstance(thing, torch.Tensor | np.ndarray):
             self._write(*_numbers(thing))
         elif isinstance(thing, Mapping):
@@ -107,7 +115,7 @@ class _Reading:
             for each in thing:
                 self._read(each, depth + 1)
         elif isinstance(thing, set | frozenset):
-            self._write("set", sorted(map(repr, thing)))
+            self._write("set", *sorted(self._digest(self._read, each, depth + 1) for each in thing))
         elif isinstance(thing, partial):
             self._read([thing.func, list(thing.args), thing.keywords], depth)
         elif isinstance(thing, types.FunctionType):
@@ -122,6 +130,8 @@ class _Reading:
             self._class(thing, depth)
         elif isinstance(thing, types.ModuleType):
             self._write("module", thing.__name__)
+        elif inspect.isfunction(kept := inspect.getattr_static(thing, "__wrapped__", None)):  # behind a cache
+            self._read(kept, depth)
         else:
             self._object(thing, depth)
 
@@ -172,10 +182,11 @@ class _Reading:
             return  # its position moves while batches are drawn
         if _followed(kind.__module__):
             self._class(kind, depth)
-        if isinstance(thing, torch.utils.data.Dataset | torch.utils.data.DataLoader) or _followed(kind.__module__):
+        if isinstance(thing, OPEN) or _followed(kind.__module__):
             for name, value in sorted(getattr(thing, "__dict__", {}).items()):
+                hooks = isinstance(thing, torch.nn.Module) and "_hooks" in name and isinstance(value, Mapping)
                 self._write(name)
-                self._read(value, depth + 1)
+                self._read(list(value.values()) if hooks else value, depth + 1)  # their keys count all of a process
 
 
 @cache
