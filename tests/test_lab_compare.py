@@ -198,6 +198,7 @@ def test_a_rule_of_the_users_by_its_path(tmp_path):
     assert list(result.data["optimizers"]) == ["sgd", "steady"]
     finals = [r["final"] for r in result.runs if r["optimizer"] == "steady"]
     assert sum(f is not None for f in finals) >= 3
+    assert result.winner["rule"] == {"sgd": None, "steady": "steady"}[result.winner["optimizer"]]
     run = next(r for r in result.runs if r["optimizer"] == "steady" and r["final"] and not r["pruned"])
     result.data["winner"] = {"class": "steady", **{k: run[k] for k in SAVED}}
     assert run_winner(result.save(tmp_path / "out")) == repr(run["final"])

@@ -1,6 +1,7 @@
 """Schedules tuned for all: one more thing that every optimizer's search chooses, among the same."""
 
 import collections
+import dataclasses
 
 import pytest
 
@@ -9,7 +10,7 @@ from test_lab_protocol import plan, played, valley
 from thalweg import schedule
 from thalweg.lab.comparison import compare
 from thalweg.lab.model import suggested
-from thalweg.lab.plan import Findings
+from thalweg.lab.plan import SEARCHED, Findings
 from thalweg.lab.report.page import render
 
 BEST = "warmup_linear(warmup=0.1)"
@@ -46,7 +47,7 @@ def test_the_best_schedule_is_chosen_and_confirmed():
     assert {t.schedule for t in confirmed} == {BEST}
     assert {t.setting for t in confirmed if t.optimizer == "a"} == {findings.chosen["a"].setting}
     noise = [t for stage in stages for t in stage if t.phase == "noise"]
-    assert {t.schedule for t in noise} == {"warmup_cosine"}  # nothing but the defaults has been run by then
+    assert {t.schedule for t in noise} == {"warmup_cosine(warmup=0.05)"}  # only the defaults ran
 
 
 def test_the_model_looks_where_the_best_schedule_is():
@@ -59,6 +60,16 @@ def test_the_model_looks_where_the_best_schedule_is():
     assert [len(point) for point in asked] == [len(of.spaces["a"].searched) + 1] * 12
     best = sum(of.schedule_at(point) == BEST for point in asked)
     assert best >= 4, [of.schedule_at(point) for point in asked]  # by chance 1.2 of 12
+
+
+def test_the_model_is_told_of_the_run_at_the_defaults_where_the_lr_alone_is_searched():
+    pytest.importorskip("optuna")
+    of = plan(budget="standard", schedule="tuned")
+    _, findings = played(of, favouring(BEST))
+    alone = dataclasses.replace(of.spaces["a"], opened=1)
+    tried = findings.tried("a", *SEARCHED)
+    assert [trial.phase for trial, _ in tried][:2] == ["default", "search"]
+    assert len(suggested(alone, tried, "min", 3, 0, of.schedules)) == 3
 
 
 def test_the_winner_is_trained_with_its_own_schedule(tmp_path):

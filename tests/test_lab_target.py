@@ -23,8 +23,11 @@ CURVES = {
 }
 
 
+HORIZONS = {"sgd": 40, "adamw": 30, "lion": 30}
+
+
 def test_the_target_is_the_better_baselines_median_with_one_tolerance_of_room():
-    found = time_to_target(CURVES, {"adamw": Cost(0.5, 0, 0, 0)}, "min", 0.1, 30)
+    found = time_to_target(CURVES, {"adamw": Cost(0.5, 0, 0, 0)}, "min", 0.1, HORIZONS)
     assert (found["of"], found["tolerance"]) == ("adamw", 0.1)
     assert found["value"] == pytest.approx(1.7)  # the median of 1.5, 1.7, 1.6, and 0.1
     adamw = found["reached"]["adamw"]
@@ -32,8 +35,8 @@ def test_the_target_is_the_better_baselines_median_with_one_tolerance_of_room():
 
 
 def test_seeds_that_miss_it_are_counted_and_not_dropped():
-    found = time_to_target(CURVES, {}, "min", 0.1, 30)["reached"]
-    assert found["sgd"] == {"n": 3, "reached": 0, "steps": None, "restricted_mean": 30, "seconds": None}
+    found = time_to_target(CURVES, {}, "min", 0.1, HORIZONS)["reached"]
+    assert found["sgd"] == {"n": 3, "reached": 0, "steps": None, "restricted_mean": 40, "seconds": None}
     assert found["lion"]["reached"] == 1
     assert found["lion"]["steps"] is None
     assert found["lion"]["restricted_mean"] == pytest.approx((10 + 30 + 30) / 3)
@@ -41,8 +44,8 @@ def test_seeds_that_miss_it_are_counted_and_not_dropped():
 
 def test_more_may_be_better_and_another_may_be_the_baseline():
     up = {"lion": [run(0.1, 0.8, 0.9)], "lamb": [run(0.1, 0.5, 0.7)]}
-    found = time_to_target(up, {}, "max", 0.0, 20)
+    found = time_to_target(up, {}, "max", 0.0, {"lion": 20, "lamb": 20})
     assert (found["of"], found["value"]) == ("lamb", 0.7)  # the last of those confirmed
     assert found["reached"]["lion"]["steps"] == 10
     assert found["reached"]["lamb"]["steps"] == 20
-    assert time_to_target({}, {}, "max", 0.0, 20) is None
+    assert time_to_target({}, {}, "max", 0.0, {"lion": 20, "lamb": 20}) is None

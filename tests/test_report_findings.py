@@ -1,9 +1,11 @@
 """What the report says was found: ranks, intervals, failures, and no more than the data know."""
 
 import copy
+import re
 
 from report_cases import Page
 from thalweg.lab.report import markdown, render
+from thalweg.lab.report.paper import table
 from thalweg.lab.report.tables import rows
 from thalweg.lab.report.words import code, events, ledger_sentence
 
@@ -68,9 +70,51 @@ def test_the_ledger_is_judged_not_asserted(result):
     assert ledger_sentence(other) == "The steps of search are not equal: AdamW got 4,000, SGD only 10."
 
 
+def test_equal_seconds_are_said_and_the_winner_has_its_own_horizon(result, source):
+    other = copy.deepcopy(result)
+    other["budget"] |= {"equal": "seconds", "horizons": {"AdamW": 350, "SGD": 450}}
+    other["winner"]["steps"] = 350
+    said = "steps of search: AdamW 4,000 in runs of 350, SGD 4,000 in runs of 450."
+    for text in (Page(render(other)).text, markdown(other)):
+        assert f"Runs are equal in seconds, not in steps; {said}" in text
+        assert "The steps of search" not in text
+        assert "over 350 steps" in text
+        assert "over 400 steps" not in text
+        assert "equal in steps, so a dearer step" not in text
+    assert "equal in steps, so a dearer step" in source
+    assert "over 400 steps" in Page(source).text
+
+
+def test_a_schedule_that_was_searched_stands_beside_the_settings(result, source):
+    other = copy.deepcopy(result)
+    other["budget"]["schedule"] = "tuned"
+    for known in other["optimizers"].values():
+        known["schedule"] = "wsd(warmup=0.1)"
+    for text in (Page(render(other)).text, markdown(other), table(other)):
+        assert re.search(r"weight\\?_decay=0.01,? wsd\(warmup=0.1\)", text)
+    assert "wsd(warmup=0.1)" not in source + table(result)
+
+
+def test_the_heading_says_tuned_where_one_optimizer_was(result, source):
+    assert "digits: optimizers compared" in source
+    alone = copy.deepcopy(result)
+    alone["optimizers"] = {"AdamW": alone["optimizers"]["AdamW"]}
+    page = render(alone)
+    assert "<title>digits: AdamW tuned</title>" in page
+    assert "<h1>thalweg tune: digits</h1>" in page
+    assert "<h1>thalweg compare: digits</h1>" in source
+    assert markdown(alone).startswith("# digits: AdamW tuned\n")
+
+
 def test_the_code_is_exact_and_spelled_as_python(result):
     lr = result["winner"]["hyper_parameters"]["lr"]
     assert code(result) == f"tw.AdamW(model.parameters(), lr={lr!r}, betas=(0.9, 0.999), weight_decay=0.01)"
+
+
+def test_the_code_of_a_rule_of_the_users_is_made_from_the_rule(result):
+    other = copy.deepcopy(result)
+    other["winner"] |= {"rule": "steady", "class": "Steady", "hyper_parameters": {"lr": 0.5}}
+    assert code(other) == "tw.optimizer(steady)(model.parameters(), lr=0.5)"
 
 
 def test_settings_of_the_search_alone_are_not_called_recommended(result):

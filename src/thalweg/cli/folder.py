@@ -56,10 +56,11 @@ def runs(
 
     with explained():
         rows = load(out).furthest
+    tuned = len({row["schedule"] for row in rows}) > 1
     if failed:
         for row in rows:
             if row["run"].failed:
-                typer.echo(f"{row['optimizer']} {_settings(row)} seed {row['seed']} ({row['phase']})")
+                typer.echo(f"{row['optimizer']} {_settings(row, tuned)} seed {row['seed']} ({row['phase']})")
                 typer.echo(f"{row['run'].details}\n{row['run'].error}\n")
         typer.echo(f"{sum(row['run'].failed for row in rows)} of {len(rows)} runs failed")
         return
@@ -71,13 +72,15 @@ def runs(
         rung = f"stopped at step {row['until']:,} of {row['steps']:,}" if row["until"] else ""
         said = "failed" if run.failed else "diverged" if run.diverged else rung
         final = "" if run.final is None else f"{run.final:.4g}"
-        about = (row["optimizer"], _settings(row), row["phase"], str(row["seed"]), str(run.steps), final)
+        about = (row["optimizer"], _settings(row, tuned), row["phase"], str(row["seed"]), str(run.steps), final)
         table.add_row(*about, f"{run.seconds:.2f}", size(run.memory), said)
     wide_console().print(table)
 
 
-def _settings(row: dict[str, Any]) -> str:
-    return " ".join(f"{name}={value:.4g}" for name, value in row["hyper"])
+def _settings(row: dict[str, Any], schedule: bool = False) -> str:
+    return " ".join(
+        [*(f"{name}={value:.4g}" for name, value in row["hyper"]), *([row["schedule"]] if schedule else [])]
+    )
 
 
 def export(

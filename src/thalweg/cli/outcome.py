@@ -24,7 +24,9 @@ def show(result: Any, folder: Path) -> None:
 
 
 def _table(result: Any) -> Table:
-    metric, decision = result.data["task"]["metric"], result.decision
+    from thalweg.lab.report.words import chosen_format  # draws: not for --help
+
+    metric, decision, chosen = result.data["task"]["metric"], result.decision, chosen_format(result.data)
     table = Table(box=None, pad_edge=False)
     for title in ("optimizer", "settings"):
         table.add_column(title)
@@ -34,7 +36,7 @@ def _table(result: Any) -> Table:
     for name, known in sorted(result.data["optimizers"].items(), key=lambda item: _rank(item[1], result.data)):
         table.add_row(
             name,
-            _settings(known["chosen"]),
+            " ".join(chosen(known)),
             _number(known["search_best"]),
             _interval(known["confirmed"], "mean") if known["confirmed"] else "not confirmed",
             _interval(against.get(name), "difference"),
@@ -51,13 +53,6 @@ def _rank(known: dict, data: dict) -> tuple[int, float]:
     if known["confirmed"]:
         return 0, sign * known["confirmed"]["mean"]
     return (2, 0.0) if known["search_best"] is None else (1, sign * known["search_best"])
-
-
-def _settings(chosen: dict | None) -> str:
-    def shown(value: Any) -> str:
-        return f"({', '.join(map(shown, value))})" if isinstance(value, list) else f"{value:.4g}"
-
-    return " ".join(f"{name}={shown(value)}" for name, value in (chosen or {}).items())
 
 
 def _interval(found: dict | None, key: str) -> str:

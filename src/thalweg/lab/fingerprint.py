@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.parameter import UninitializedTensorMixin
 
 import thalweg
 from thalweg.lab.task import Task
@@ -101,7 +100,7 @@ class _Reading:
     def _open(self, thing: Any, depth: int) -> None:
         if depth > DEEP:
             self._write("deep", type(thing).__qualname__)
-        elif isinstance(thing, UninitializedTensorMixin):
+        elif isinstance(thing, torch.nn.UninitializedParameter | torch.nn.UninitializedBuffer):
             self._write("lazy", str(thing.dtype))
         elif isinstance(thing, torch.Tensor | np.ndarray):
             self._write(*_numbers(thing))

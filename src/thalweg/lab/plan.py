@@ -16,6 +16,7 @@ SEARCHED = ("default", "search", "edge")  # the phases whose runs compete for be
 # Seeds: a user's seed owns a thousand; each purpose draws from a part of its own.
 SEED_RANGE = 1000
 DEFAULT = "warmup_cosine"
+AT_DEFAULTS = "warmup_cosine(warmup=0.05)"  # the same, as it is called where the schedule is searched
 FIRST_SEED = {"search": 0, "noise": 100, "choice": 200, "confirmation": 300}
 
 
@@ -99,7 +100,7 @@ class Plan:
         of = "search" if phase in SEARCHED else phase
         seed = SEED_RANGE * self.seed + FIRST_SEED[of] + number
         data = "reports" if phase == "confirmation" else "selects"
-        horizon, usual = self.horizon(optimizer), DEFAULT if self.schedule == schedules.TUNED else self.schedule
+        horizon, usual = self.horizon(optimizer), AT_DEFAULTS if self.schedule == schedules.TUNED else self.schedule
         return Trial(optimizer, tuple(hyper.items()), seed, horizon, data, schedule or usual, phase)
 
 

@@ -183,7 +183,8 @@ def _target(plan: Plan, findings: Findings, costs: Mapping[str, Cost]) -> dict[s
     confirmed = {
         name: [run for _, run in findings.of(name, "confirmation") if not run.failed] for name in findings.promoted
     }
-    return time_to_target(confirmed, costs, plan.mode, findings.seed_sd or 0.0, plan.steps)
+    horizons = {name: plan.horizon(name) for name in plan.spaces}
+    return time_to_target(confirmed, costs, plan.mode, findings.seed_sd or 0.0, horizons)
 
 
 def _tuning_curve(searched: Done, mode: Mode) -> list[list[float]]:
@@ -271,6 +272,7 @@ def _winner(decision: Decision, by_name: Mapping[str, Candidate], plan: Plan, fi
     return {
         "optimizer": name,
         "class": by_name[name].optimizer.__name__,
+        "rule": None if isinstance(by_name[name].origin, str) else getattr(by_name[name].rule, "__name__", "rule"),
         "hyper_parameters": by_name[name].arguments(dict(trial.hyper)),
         "schedule": by_name[name].schedule(trial.schedule),
         "seed": trial.seed,

@@ -14,7 +14,11 @@ BASELINES = ("adamw", "sgd")
 
 
 def time_to_target(
-    confirmed: Mapping[str, Sequence[Run]], costs: Mapping[str, Cost], mode: Mode, tolerance: float, steps: int
+    confirmed: Mapping[str, Sequence[Run]],
+    costs: Mapping[str, Cost],
+    mode: Mode,
+    tolerance: float,
+    horizons: Mapping[str, int],
 ) -> dict[str, Any] | None:
     """When the fresh seeds of each optimizer reached the target.
 
@@ -26,7 +30,7 @@ def time_to_target(
         costs: what a step takes.
         mode: which way the metric is better.
         tolerance: in units of the metric: the standard deviation between seeds.
-        steps: the horizon. A run that never reached the target counts with it in the restricted mean.
+        horizons: steps of a full run. One that never reached the target counts with them in the restricted mean.
 
     Returns:
         The target, whose it is, and for each optimizer how many of its seeds reached it, the median step at which
@@ -57,7 +61,7 @@ def time_to_target(
             "n": len(at),
             "reached": len(hit),
             "steps": known_median,
-            "restricted_mean": statistics.fmean(step if step is not None else steps for step in at),
+            "restricted_mean": statistics.fmean(horizons[name] if step is None else step for step in at),
             "seconds": known_median * cost.step if cost and known_median is not None else None,
         }
     return {"value": sign * target, "of": baseline, "tolerance": tolerance, "reached": reached}

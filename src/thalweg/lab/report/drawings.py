@@ -126,8 +126,10 @@ def _seconds(data: Data, name: str) -> Picture | None:
     )
     caption = (
         "The same curves against time: steps multiplied by what a step of each optimizer took when it ran alone, "
-        "without the time of evaluation. The budget was equal in steps, so a dearer step ends further to the right."
+        "without the time of evaluation."
     )
+    if part(data, "budget").get("equal") != "seconds":
+        caption += " The budget was equal in steps, so a dearer step ends further to the right."
     return Picture(svg(drawn, name=name, title=f"{metric} against seconds", description=caption), caption)
 
 

@@ -10,6 +10,7 @@ from thalweg.lab.report.drawings import decades, pictures
 from thalweg.lab.report.tables import rows
 from thalweg.lab.report.words import (
     ahead,
+    chosen_format,
     code,
     events,
     halving,
@@ -18,12 +19,10 @@ from thalweg.lab.report.words import (
     metric_format,
     missing,
     seeds,
-    settings,
     size,
     stacking,
 )
 from thalweg.pictures.style import short
-from thalweg.schedule import TUNED
 
 
 def render(data: Data) -> str:
@@ -38,14 +37,13 @@ def rendered(template: str, data: Data, *, autoescape: bool, **more: object) -> 
     environment = jinja2.Environment(
         autoescape=autoescape, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    words = {"metric": metric_format(data), "settings": settings, "ahead": ahead, "size": size}
+    words = {"metric": metric_format(data), "chosen": chosen_format(data), "ahead": ahead, "size": size}
     environment.filters.update(number=short, cell=_cell, **words)
     return environment.from_string(source).render(
         data=data,
         decision=part(data, "decision"),
         task=part(data, "task"),
         budget=part(data, "budget"),
-        tuned_schedule=part(data, "budget").get("schedule") == TUNED,
         ledger=part(part(data, "budget"), "ledger"),
         spaces=part(data, "spaces"),
         code=code(data),

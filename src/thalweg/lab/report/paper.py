@@ -7,7 +7,7 @@ import re
 from thalweg.lab.report.data import Data, part, seen_as
 from thalweg.lab.report.drawings import by_optimizer, curves_shown, qualities
 from thalweg.lab.report.tables import Row, rows
-from thalweg.lab.report.words import metric_format, settings
+from thalweg.lab.report.words import chosen_format, metric_format
 from thalweg.pictures.paper import paper_figure, saved
 from thalweg.pictures.style import short
 
@@ -35,7 +35,7 @@ def paper(data: Data) -> dict[str, bytes]:
 
 def table(data: Data) -> str:
     """The results as a LaTeX table: mean and interval on fresh seeds, and the paired difference from the leader."""
-    decision, metric = part(data, "decision"), metric_format(data)
+    decision, metric, chosen = part(data, "decision"), metric_format(data), chosen_format(data)
     against = {c["rival"]: c for c in decision.get("comparisons") or []}
     task = part(data, "task")
     lines = [
@@ -50,7 +50,7 @@ def table(data: Data) -> str:
         r"\midrule",
     ]
     for row in rows(data):
-        lines.append(rf"{_name(row)} & {escaped(', '.join(settings(row.known.get('chosen'))))} & ")
+        lines.append(rf"{_name(row)} & {escaped(', '.join(chosen(row.known)))} & ")
         if row.confirmed:
             known, versus = row.confirmed, against.get(row.name)
             lines[-1] += f"{_with_interval(known['mean'], known['low'], known['high'], metric)} & "

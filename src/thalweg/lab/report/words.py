@@ -9,6 +9,7 @@ from typing import Any
 
 from thalweg.lab.report.data import SEARCHED, Data, part, runs
 from thalweg.pictures.style import short
+from thalweg.schedule import TUNED
 
 
 def metric_format(data: Data) -> Callable[[float | None], str]:
@@ -36,6 +37,12 @@ def settings(values: Data | None) -> list[str]:
     ['lr=0.001235', 'betas=(0.9, 0.98)']
     """
     return [f"{key}={literal(value, 4)}" for key, value in (values or {}).items()]
+
+
+def chosen_format(data: Data) -> Callable[[Data], list[str]]:
+    """What was chosen for an optimizer; with the schedule where that was searched too."""
+    tuned = part(data, "budget").get("schedule") == TUNED
+    return lambda known: [*settings(known.get("chosen")), *([known["schedule"]] if tuned and known["schedule"] else [])]
 
 
 def ahead(comparison: Data) -> str:
@@ -67,7 +74,7 @@ def code(data: Data) -> str | None:
     best = data.get("winner")
     if not best:
         return None
-    name = best["class"] if "." in best["class"] else f"tw.{best['class']}"
+    name = f"tw.optimizer({best['rule']})" if best.get("rule") else f"tw.{best['class']}"
     arguments = [f"{key}={literal(value)}" for key, value in best["hyper_parameters"].items()]
     return f"{name}({', '.join(['model.parameters()', *arguments])})"
 
@@ -80,9 +87,13 @@ def is_confirmed(data: Data) -> bool:
 
 def ledger_sentence(data: Data) -> str:
     """Whether every optimizer got the same number of search steps."""
-    steps = {name: spent["search_steps"] for name, spent in part(part(data, "budget"), "ledger").items()}
+    budget = part(data, "budget")
+    steps = {name: spent["search_steps"] for name, spent in part(budget, "ledger").items()}
     if not steps:
         return "What was spent on each is not known."
+    if budget.get("equal") == "seconds":
+        given = ", ".join(f"{name} {steps[name]:,} in runs of {whole:,}" for name, whole in budget["horizons"].items())
+        return f"Runs are equal in seconds, not in steps; steps of search: {given}."
     if len(set(steps.values())) == 1:
         return f"Every optimizer got the same {next(iter(steps.values())):,} steps of search."
     least, most = min(steps, key=lambda name: steps[name]), max(steps, key=lambda name: steps[name])
