@@ -129,7 +129,8 @@ def planned(name):
 def test_a_plan_walks_the_path(name):
     plan, group, state, made, reference = planned(name)
     for _ in range(3):
-        assert plan.step(group, group["params"], state)
+        assert plan.ready(group, group["params"], state)
+        plan.take()
     assert [float(kept["step"]) for kept in state.values()] == [3.0, 3.0]
     same(reference, made, 1e-6)
 
@@ -224,11 +225,12 @@ UNFIT = {
 @pytest.mark.parametrize("change", UNFIT)
 def test_a_plan_that_does_not_fit_says_no_and_changes_nothing(change):
     plan, group, state, made, _ = planned("adam")
-    assert plan.step(group, group["params"], state)
+    assert plan.ready(group, group["params"], state)
+    plan.take()
     UNFIT[change](group, state)
     tensors = [c.p for c in made] + [x for kept in state.values() for x in kept.values()]
     before = [x.clone() for x in tensors]
-    assert plan.step(group, group["params"], state) is False
+    assert plan.ready(group, group["params"], state) is False
     assert all(torch.equal(a, b) for a, b in zip(before, tensors, strict=True))
 
 
@@ -306,9 +308,11 @@ def test_a_plan_reads_the_settings_anew():
     other = planned("adam")
     for p, q in zip(group["params"], other[1]["params"], strict=True):
         assert torch.equal(p, q)
-    assert plan.step(group, group["params"], state)
+    assert plan.ready(group, group["params"], state)
+    plan.take()
     group["lr"] = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
-    assert plan.step(group, group["params"], state)
+    assert plan.ready(group, group["params"], state)
+    plan.take()
     for lr in (1e-3, 0.5):
         cell = [c._replace(t=1 if lr == 1e-3 else 2) for c in other[3]]
         cpu.update(rules.find("adam"), cell, {**signature_of(rules.find("adam")).defaults, "lr": lr})

@@ -118,7 +118,7 @@ def test_where_one_part_does_not_fit_no_part_has_moved(unfit):
     params[unfit].grad = params[unfit].grad.to_sparse()
     kept = [value for p in params for value in kept_of(optimizer, p).values()]
     before = [value.clone() for value in kept]
-    assert plan.step(optimizer.param_groups[0], params, optimizer.state) is False
+    assert plan.ready(optimizer.param_groups[0], params, optimizer.state) is False
     assert all(torch.equal(a, b) for a, b in zip(before, kept, strict=True))
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import thalweg as tw
+from thalweg.engine import triton_machine
 from torch_cases import PAIRS, number
 
 HOUSE = list(PAIRS)
@@ -264,6 +265,27 @@ def test_a_step_that_is_refused_leaves_nothing_behind(name, taken):
             optimizer.step()
         ends.append(params)
     assert all(map(torch.equal, *ends))
+
+
+@pytest.mark.parametrize("taken", [0, 2])
+@pytest.mark.parametrize("settings", [{}, {"clip_norm": 1.0}], ids=["alone", "together"])
+@pytest.mark.parametrize("engine", ["auto", "eager", "triton"])
+def test_no_group_is_stepped_where_one_is_refused(engine, settings, taken):
+    """Neither a group whose next step is prepared, nor one whose first step it is."""
+    if engine == "triton" and not (triton_machine.installed() and triton_machine.interpreting()):
+        pytest.skip("Triton's interpreter is off")
+    params = [torch.nn.Parameter(torch.ones(3)) for _ in range(3)]
+    optimizer = tw.Adam([{"params": [p]} for p in params], engine=engine, **settings)
+    for p in params:
+        p.grad = torch.ones(3)
+    for _ in range(taken):
+        optimizer.step()
+    params[1].data = params[1].data[:2]
+    before = [p.detach().clone() for p in params], copy.deepcopy(optimizer.state_dict()["state"])
+    with pytest.raises(ValueError, match=r"^a gradient is real, of shape \(3,\); it must be as its parameter is"):
+        optimizer.step()
+    assert all(map(torch.equal, params, before[0]))
+    torch.testing.assert_close(optimizer.state_dict()["state"], before[1], rtol=0, atol=0)
 
 
 def test_a_slot_that_is_refused_leaves_nothing_behind():

@@ -19,10 +19,10 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from thalweg.arguments import Arguments, check_store, check_tensors, with_decay
 from thalweg.card import Card, card_of
 from thalweg.engine import cpu, eager, foreach, triton
-from thalweg.engine.cell import Cell, check_alike, like, start
+from thalweg.engine.cell import Cell, check_alike, counted, like, start
 from thalweg.engine.choice import check_capturable, check_engine, check_ways, chosen, in_place, on_device
 from thalweg.engine.device_plan import DevicePlan
-from thalweg.engine.model_wide import Run, alone, gathered
+from thalweg.engine.model_wide import Run, advance, alone, gathered
 from thalweg.engine.plan import Plan, moving
 from thalweg.engine.store import COMPENSATION, Store
 from thalweg.engine.trace import trace
@@ -152,22 +152,24 @@ class Optimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        steps: list[Run] = []  # what is left to do: groups without a plan, and what waits for a sum over the model
-        unplanned = False
+        ready, steps = [], []
         for index, group in enumerate(self.param_groups):
             plan = self._plans.get(index)
-            if plan is not None and plan.step(group, group["params"], self.state):
-                steps += plan.rest() if plan.stops else ()
+            if plan is not None and plan.ready(group, group["params"], self.state):
+                ready.append(plan)
             else:
-                unplanned = True
                 steps.append(self._step_group(index, group))
-        if steps:
-            with torch.set_grad_enabled(bool(self.defaults.get("differentiable", False))):
-                if not unplanned or self._sums_over_the_model():
-                    alone(steps)
-                else:
-                    for step in steps:
-                        next(step, None)  # without stopping
+        if not steps and not any([plan.stops for plan in ready]):
+            for plan in ready:
+                plan.take()
+            return loss
+        with torch.set_grad_enabled(bool(self.defaults.get("differentiable", False))):
+            together = not steps or self._sums_over_the_model()
+            advance(steps)  # all groups are looked at before any is stepped
+            for plan in ready:
+                plan.take()
+                steps += plan.rest() if plan.stops else ()
+            alone(steps) if together else advance(steps)
         return loss
 
     def _sums_over_the_model(self) -> bool:
@@ -181,7 +183,7 @@ class Optimizer(torch.optim.Optimizer):
         return any(graph.totals for graph in graphs)
 
     def _step_group(self, index: int, group: dict[str, Any]) -> Run:
-        """A group's step in general, stopping where its rule needs a sum over the whole model."""
+        """A group's step in general: stops when all is found well, and where its rule sums over the whole model."""
         self._plans.pop(index, None)
         rule, hyper = self.arguments.rule_of(group), self.arguments.read(group)
         params = moving(group)
@@ -208,7 +210,8 @@ class Optimizer(torch.optim.Optimizer):
             begun = all(self.state.get(p, {}).keys() == before.get(p, {}).keys() for p in params)
             counts = "step" in self.state.get(params[0], ())
             check_ways(ways, graph, taken[0][0], counts, begun, bool(group.get("capturable")))
-        except Exception:
+            yield
+        except BaseException:
             for p in params:
                 self.state.pop(p, None)
             self.state.update(before)
@@ -243,11 +246,10 @@ class Optimizer(torch.optim.Optimizer):
         params, graph = moving(group), trace(self.arguments.rule_of(group), **hyper)
         if group.get("maximize") or any(p.is_complex() for p in params):
             return
-        states = [self.state.get(p) for p in params]
+        found = [self.state.get(p, {}) for p in params]
         keys = {slot: self._spelled(slot) for slot in cells[0].slots}
-        if any(state and "step" in state for state in states):
+        if any("step" in state for state in found):
             keys["t"] = "step"
-        found = [state or {} for state in states]
         if any(key not in state for state in found for key in keys.values()):
             return
         if not kind.fits(graph, cells, [state["step"] for state in found] if "t" in keys else []):
@@ -264,7 +266,7 @@ class Optimizer(torch.optim.Optimizer):
         """Give the parameter's state every slot that these settings keep."""
         state = self.state.get(p, {})
         if (self.arguments.namesake.step or self.store.stochastic) and "step" not in state:
-            state["step"] = _count(LATER - 1 if state else 0)  # a state without a count is from torch's SGD
+            state["step"] = counted(LATER - 1 if state else 0)  # a state without a count is from torch's SGD
         for name, slot in kept.items():
             key = self._spelled(name)
             if key not in state:
@@ -341,7 +343,7 @@ class Optimizer(torch.optim.Optimizer):
                     elif value is None:  # as torch's SGD once wrote that it had no velocity yet
                         del self.state[p][key]
                     elif key == "step":  # in torch a plain number, once
-                        self.state[p][key] = _count(value)
+                        self.state[p][key] = counted(value)
                 if p in self.state and not self.store.beside(p):
                     self.state[p].pop(COMPENSATION, None)
                 if not self.state.get(p, True):
@@ -389,11 +391,6 @@ def _as_it_is(self: Optimizer, closure: Callable[[], Any] | None) -> Any:
 def _say_where_it_breaks() -> None:
     # Not before there is an optimizer: it loads the compiler, over a second, as torch's own first optimizer does.
     Optimizer._uncompiled = torch.compiler.disable(_as_it_is, reason="thalweg's step is opaque")
-
-
-def _count(steps: float) -> torch.Tensor:
-    double = torch.get_default_dtype() is torch.float64
-    return torch.tensor(float(steps), dtype=torch.float64 if double else torch.float32)
 
 
 _with_hooks = torch.optim.Optimizer.profile_hook_step(_advance)

@@ -128,6 +128,12 @@ def start(slot: SlotSpec, p: torch.Tensor, hyper: dict[str, Any], store: Store =
     return kept
 
 
+def counted(steps: float) -> torch.Tensor:
+    """A parameter's step count, in the type that torch keeps it in."""
+    double = torch.get_default_dtype() is torch.float64
+    return torch.tensor(float(steps), dtype=torch.float64 if double else torch.float32)
+
+
 def starts(rule: Rule, hyper: dict[str, Any], p: torch.Tensor, store: Store = AS_TORCH) -> dict[str, torch.Tensor]:
     """What is kept beside a parameter under these settings, as it is before the first step."""
     slots = {name: start(slot, p, hyper, store) for name, slot in signature_of(rule).kept(hyper).items()}

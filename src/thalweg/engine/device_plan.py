@@ -36,7 +36,9 @@ class DevicePlan:
         self.owners = [state.get(p, {}) for p in self.params]
         self.keys = [(name, key) for name, key in keys.items() if name != "t"]
         self.counts = [owner[keys["t"]] for owner in self.owners] if "t" in keys else []
-        self.stops, self.stopped = graph.model_wide, []
+        self.stops = graph.model_wide
+        self.runs: list[Run] = []
+        self.stopped: list[Run] = []
         self.capturable = bool(group.get("capturable"))
         self.now = self._switches(group)
         self.changes = changes(graph, cells[0], "t" in keys) and not self.capturable
@@ -62,8 +64,8 @@ class DevicePlan:
         self.stopped, stopped = [], self.stopped
         return stopped
 
-    def step(self, group: dict[str, Any], params: list[torch.Tensor], state: Mapping[Any, Any]) -> bool:
-        """Take the step and return True; or return False, and nothing has changed."""
+    def ready(self, group: dict[str, Any], params: list[torch.Tensor], state: Mapping[Any, Any]) -> bool:
+        """Whether the step can be taken so."""
         if len(params) != len(self.listed) or len(state) != self.known or self._switches(group) != self.now:
             return False
         if any(p is not known for p, known in zip(params, self.listed, strict=True)):
@@ -83,22 +85,26 @@ class DevicePlan:
         ts = self._step_numbers()
         if ts is None:
             return False
-        if self.counts:
-            torch._foreach_add_(self.counts, 1.0)  # pyright: ignore[reportPrivateImportUsage]
-        runs = []
+        self.runs = []
         for device, program, places in self.parts:
             cells = [self.cells[i]._replace(g=params[i].grad, t=ts[i]) for i in places]
             hyper = {
                 name: triton.number(group.get(key, default) if item is None else group[key][item], device)
                 for name, (key, item, default) in self.settings.numbers.items()
             }
-            runs.append(program.run(cells, hyper))
+            self.runs.append(program.run(cells, hyper))
+        return True
+
+    def take(self) -> None:
+        """The step, for which all is ready; of a rule that sums over the model, its beginning."""
+        runs, self.runs = self.runs, []
+        if self.counts:
+            torch._foreach_add_(self.counts, 1.0)  # pyright: ignore[reportPrivateImportUsage]
         if self.stops:
             self.stopped = runs
         else:
             alone(runs)
-        torch.autograd.graph.increment_version(params)
-        return True
+        torch.autograd.graph.increment_version(self.params)
 
     def _step_numbers(self) -> list[Any] | None:
         """Each tensor's t: on the device, or a number; None where the tensors of a part are not equally far."""

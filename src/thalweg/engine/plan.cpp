@@ -256,22 +256,28 @@ static bool take(const Part& part) {  // on an error, one is set
     return done;
 }
 
-static PyObject* step(PyObject* self, PyObject* const* args, intptr_t) {  // of the group, its parameters, all states
-    const Plan& plan = *(const Plan*)PyLong_AsVoidPtr(self);
-    PyObject* answer = ready(plan, args[0], args[1], args[2]) ? &_Py_TrueStruct : &_Py_FalseStruct;
-    if (answer == &_Py_TrueStruct) {
-        for (int64_t i = 0; i < plan.parts; ++i)
-            if (!take(*plan.part[i])) return nullptr;
-        PyObject* written = call(plan.written, plan.moved);
-        if (!written) return nullptr;
-        Py_DecRef(written);
-    }
-    Py_IncRef(answer);
-    return answer;
+static bool take(const Plan& plan) {
+    for (int64_t i = 0; i < plan.parts; ++i)
+        if (!take(*plan.part[i])) return false;
+    PyObject* written = call(plan.written, plan.moved);
+    if (written) Py_DecRef(written);
+    return written;
 }
 
-// The step as a Python function: whether it was taken. `plan` is the struct's address as a Python number.
-extern "C" PyObject* planned(PyObject* plan) {
-    static PyMethodDef method = {"step", step, 0x80 /* METH_FASTCALL */, nullptr};
-    return PyCFunction_NewEx(&method, plan, nullptr);
+static PyObject* given(PyObject* found) { return Py_IncRef(found), found; }
+
+static const Plan& plan_of(PyObject* self) { return *(const Plan*)PyLong_AsVoidPtr(self); }
+
+static PyObject* ready(PyObject* self, PyObject* const* args, intptr_t) {  // of the group, its parameters, all states
+    return given(ready(plan_of(self), args[0], args[1], args[2]) ? &_Py_TrueStruct : &_Py_FalseStruct);
+}
+
+static PyObject* take(PyObject* self, PyObject* const*, intptr_t) {
+    return take(plan_of(self)) ? given(&_Py_NoneStruct) : nullptr;
+}
+
+// Python functions: whether the step can be taken so, and to take it. `plan` is the struct's address as a Python number.
+extern "C" PyObject* planned(PyObject* plan, int taken) {
+    static PyMethodDef methods[] = {{"ready", ready, 0x80, nullptr}, {"take", take, 0x80, nullptr}};  // METH_FASTCALL
+    return PyCFunction_NewEx(&methods[taken], plan, nullptr);
 }

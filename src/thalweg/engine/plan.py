@@ -68,13 +68,14 @@ class Plan:
         t: the step number, where the tensors keep none themselves.
 
     Attributes:
-        step: called with the group, its parameters and the optimizer's state, it takes the step and returns
-            True; or it returns False, and nothing has changed.
+        ready: called with the group, its parameters and the optimizer's state, it says whether the step can be taken
+            so; nothing changes. `take`: takes it then.
         stops: whether the rule sums over the whole model. Then a step only begins, and its `rest` is to be run
             together with that of the other groups.
     """
 
-    step: Callable[[dict[str, Any], list[torch.Tensor], Mapping[Any, Any]], bool]
+    ready: Callable[[dict[str, Any], list[torch.Tensor], Mapping[Any, Any]], bool]
+    take: Callable[[], Any]
 
     def __init__(
         self, graph: Graph, cells: Sequence[Cell], group: Mapping[str, Any], state: Mapping[Any, Any],
@@ -117,7 +118,7 @@ class Plan:
             written=reference(_written),
             moved=reference(params),
         )
-        self.step = _library().planned(self.struct.address)
+        self.ready, self.take = (_library().planned(self.struct.address, taken) for taken in (False, True))
 
     def rest(self) -> list[Run]:
         """What is left of the step that just began."""
@@ -174,5 +175,5 @@ def _library() -> Any:
         library = build.load(_SOURCE, ctypes.PyDLL)
     except (build.NoCompiler, OSError):
         return None
-    library.planned.argtypes, library.planned.restype = [ctypes.py_object], ctypes.py_object
+    library.planned.argtypes, library.planned.restype = [ctypes.py_object, ctypes.c_int], ctypes.py_object
     return library

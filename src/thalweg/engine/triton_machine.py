@@ -29,7 +29,10 @@ def interpreting() -> bool:
     Raises:
         MissingExtra: triton is not installed.
     """
-    return bool(require("triton", "triton").knobs.runtime.interpret)
+    triton = require("triton", "triton")
+    if hasattr(triton, "knobs"):
+        return bool(triton.knobs.runtime.interpret)
+    return os.environ.get("TRITON_INTERPRET", "0") == "1"  # all there is before triton 3.4
 
 
 @functools.cache
