@@ -1,6 +1,7 @@
 """The command line: what it prints, what it leaves, how it ends."""
 
 import csv
+import importlib.util
 import json
 import re
 import sqlite3
@@ -205,6 +206,51 @@ def test_resume_report_runs_and_export(thalweg_):
         assert missing.exit_code == 2
         assert "holds no thalweg.sqlite" in missing.stderr
     assert not Path("nowhere").exists()
+
+
+def test_what_a_task_prints_is_not_in_the_log(thalweg_):
+    source = Path(TOY).read_text() + 'print("loaded")\n'
+    Path("loud.py").write_text(source.replace("    x, y = data\n", '    x, y = data\n    print("asked")\n'))
+    done = thalweg_("compare", "loud.py", *QUICK, "--out", "mine", "--json")
+    assert {json.loads(line)["event"] for line in done.stdout.splitlines()} >= {"planned", "finished", "ended"}
+    assert {"loaded", "asked"} <= set(done.stderr.splitlines())
+
+
+def test_what_the_report_needs_is_missed_before_anything_runs(thalweg_, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
+    for command in (["compare", TOY, *QUICK], ["tune", TOY, *QUICK[2:], "--budget", "quick"]):
+        done = thalweg_(*command, "--out", "mine")
+        assert (done.exit_code, done.stderr) == (
+            2,
+            "thalweg: matplotlib is not installed: pip install 'thalweg[lab]'\n",
+        )
+        assert list(Path().iterdir()) == []
+
+
+def test_ctrl_c_while_the_report_is_written_says_how_to_go_on(thalweg_, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("thalweg.lab.report.write_report", interrupted)
+        done = thalweg_("compare", TOY, *QUICK, "--out", "mine", "--quiet")
+    assert (done.exit_code, done.stderr) == (130, "`thalweg resume mine` goes on, and repeats nothing.\n")
+    assert thalweg_("resume", "mine", "--quiet").exit_code == 0
+
+
+def test_points_and_margin_are_those_that_were_asked_for(thalweg_):
+    done = thalweg_("compare", TOY, *QUICK, "--points", "2", "--margin", "1000", "--out", "mine", "--quiet")
+    assert done.exit_code == 0, done.output
+    data = json.loads(Path("mine/result.json").read_text())
+    searched = [run for run in data["runs"] if run["phase"] == "search"]
+    assert (data["budget"]["points"], len(searched)) == (2, 4)
+    assert (data["decision"]["margin"], data["decision"]["outcome"]) == (1000.0, "practical tie")
+    refused = {"points": ("1", "points is 1; a comparison needs"), "margin": ("-1", "margin is -1.0; it must be")}
+    for option, (value, sentence) in refused.items():
+        done = thalweg_("compare", TOY, *QUICK, f"--{option}", value)
+        assert done.exit_code == 2
+        assert done.stderr.startswith(f"thalweg: {sentence}")
 
 
 def test_tune_searches_more_of_one_optimizer(thalweg_):

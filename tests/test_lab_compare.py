@@ -16,7 +16,7 @@ import toy_task
 from commands import environment
 from ledgers import ledger
 from thalweg.lab.candidates import SHORT_LIST, candidates
-from thalweg.lab.comparison import compare
+from thalweg.lab.comparison import compare, prepared
 from thalweg.lab.events import Finished, Planned, Stage, Started
 from thalweg.lab.task import Task, TaskError
 from thalweg.lab.train import train
@@ -202,6 +202,10 @@ def test_a_rule_of_the_users_by_its_path(tmp_path):
     run = next(r for r in result.runs if r["optimizer"] == "steady" and r["final"] and not r["pruned"])
     result.data["winner"] = {"class": "steady", **{k: run[k] for k in SAVED}}
     assert run_winner(result.save(tmp_path / "out")) == repr(run["final"])
+
+
+def test_a_task_by_its_path_is_that_file():
+    assert prepared(Path(TOY), "sgd,adamw").spec == TOY
 
 
 def test_the_default_candidates_are_at_most_six_and_all_is_all():

@@ -543,6 +543,16 @@ def test_a_measurement_is_kept_before_it_is_used_and_read_back(tmp_path):
 # ---- looking
 
 
+def test_a_notebook_shows_a_few_lines_and_no_curve(first):
+    result, out = first
+    shown = repr(result).splitlines()
+    assert shown[:2] == [result.verdict, ""]
+    for name, line in zip(("sgd", "momentum"), shown[2:], strict=True):
+        known = result.data["optimizers"][name]["confirmed"]
+        assert line == f"  {name:12} mse {known['mean']:.4g} [{known['low']:.4g}, {known['high']:.4g}], n = 5"
+    assert repr(load(out)) == f"{out}: {len(result.runs)} runs of sgd, momentum; .runs, .curves, .result"
+
+
 def test_frames_of_runs_and_curves(first):
     result, out = first
     found = load(out)

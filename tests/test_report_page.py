@@ -82,6 +82,20 @@ def test_the_files_are_replaced_as_a_whole(tmp_path, result, source):
     assert written == {"report.html", "report.md"} | papers
 
 
+def test_a_screen_reader_is_told_the_name_of_every_part(result, page):
+    ids = set(page.ids())
+    named = [attrs for tag, attrs in page.tags if tag in ("section", "nav") or attrs.get("role")]
+    assert len(named) >= 20
+    for attrs in named:
+        assert attrs.get("aria-label") or {*attrs.get("aria-labelledby", "missing").split()} <= ids, attrs
+    drawn = {attrs.get("aria-label") for _, attrs in page.tags if attrs.get("class") == "drawing"}
+    assert drawn == {f"{name}: picture, scrolls sideways" for name in pictures(result)}
+    assert ("nav", {"aria-label": "Sections"}) in page.tags
+    symbols = [attrs for tag, attrs in page.tags if tag == "span" and "color" in attrs.get("style", "")]
+    assert len(symbols) == len(result["optimizers"])
+    assert all(attrs["aria-hidden"] == "true" for attrs in symbols)
+
+
 def test_what_scrolls_can_be_reached_by_the_keyboard(page):
     scrolling = [attrs for tag, attrs in page.tags if attrs.get("class") in ("wide", "drawing")]
     assert len(scrolling) >= 10

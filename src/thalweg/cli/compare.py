@@ -6,14 +6,12 @@ import itertools
 import re
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from thalweg.cli import options
-from thalweg.cli.mistakes import explained
 from thalweg.cli.running import performed
-from thalweg.extras import locate
 from thalweg.lab.candidates import SHORT_LIST
 
 
@@ -61,16 +59,15 @@ def compare(
     from thalweg.lab.comparison import prepared  # loads torch and scipy: not for --help
     from thalweg.lab.store import NAME
 
-    with explained():
-        for package in ("matplotlib", "jinja2"):  # the report's: missing them shall not show at the end
-            locate(package)
+    def prepare() -> tuple[Any, Path]:
         comparison = prepared(
             task, optimizers, budget=budget, points=points, steps=steps, seed=seed, jobs=jobs, cluster=cluster,
             rules=rule or [], margin=margin, timeout=timeout, stack=stack, schedule=schedule, prune=prune,
             spaces=spaces, model=model, equal=equal,  # type: ignore[arg-type]  # checked there
         )  # fmt: skip
-        folder = chosen(out, comparison.task.name, NAME)
-    performed(comparison, folder, fresh=fresh, quiet=quiet, as_json=as_json)
+        return comparison, chosen(out, comparison.task.name, NAME)
+
+    performed(prepare, fresh=fresh, quiet=quiet, as_json=as_json)
 
 
 def chosen(wanted: Path | None, task: str, store: str) -> Path:

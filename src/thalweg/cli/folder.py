@@ -31,9 +31,7 @@ def resume(
     """
     from thalweg.lab.folder import prepared_again
 
-    with explained():
-        comparison = prepared_again(out, jobs=jobs, cluster=cluster)
-    performed(comparison, out, quiet=quiet, as_json=as_json)
+    performed(lambda: (prepared_again(out, jobs=jobs, cluster=cluster), out), quiet=quiet, as_json=as_json)
 
 
 def report(out: Out) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from thalweg.cli import options
 from thalweg.cli.compare import chosen
-from thalweg.cli.mistakes import explained
 from thalweg.cli.running import performed
 
 
@@ -36,10 +36,11 @@ def tune(
     from thalweg.lab.store import NAME
     from thalweg.lab.tuning import prepared_to_tune
 
-    with explained():
+    def prepare() -> tuple[Any, Path]:
         comparison = prepared_to_tune(
             task, optimizer, budget=budget, points=points, steps=steps, seed=seed, jobs=jobs, cluster=cluster,
             timeout=timeout, stack=stack, schedule=schedule, prune=prune, spaces=spaces, model=model,
         )  # fmt: skip
-        folder = chosen(out, comparison.task.name, NAME)
-    performed(comparison, folder, fresh=fresh, quiet=quiet, as_json=as_json)
+        return comparison, chosen(out, comparison.task.name, NAME)
+
+    performed(prepare, fresh=fresh, quiet=quiet, as_json=as_json)

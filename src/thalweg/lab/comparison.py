@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from thalweg import schedule as schedules
-from thalweg.extras import require
+from thalweg.extras import locate, require
 from thalweg.lab import budget as budgets
 from thalweg.lab import cluster as clusters
 from thalweg.lab import fingerprint, ranges
@@ -43,7 +43,7 @@ TUNED = 3  # alone, so many hyper-parameters are searched as by three times the 
 
 
 def compare(
-    task: Task | str,
+    task: Task | str | Path,
     optimizers: str | Iterable[str] | None = None,
     *,
     budget: str | Budget = "quick",
@@ -77,7 +77,7 @@ def compare(
     a crash or a reboot as if nothing had happened, and repeats no run.
 
     Args:
-        task: a Task, the name of a workload ("digits"), or a file ("my_task.py", "my_task.py:name").
+        task: a Task, the name of a workload ("digits"), or a file ("my_task.py", "my_task.py:name", a Path).
         optimizers: names of rules, as a list or separated by commas; "all". Default: five of different kinds.
             On a task whose loss is that of all its data also minimizers: bfgs, lbfgs, broyden, cg, newton,
             newton-cg; one evaluation of value and gradient is one step, a product with the Hessian two.
@@ -128,7 +128,7 @@ def compare(
 
 
 def prepared(
-    task: Task | str,
+    task: Task | str | Path,
     optimizers: str | Iterable[str] | None = None,
     *,
     budget: str | Budget = "quick",
@@ -153,6 +153,7 @@ def prepared(
     `alone` prepares to tune one optimizer.
     """
     optimizers = optimizers if optimizers is None or isinstance(optimizers, str) else list(optimizers)
+    task = str(task) if isinstance(task, Path) else task
     arguments = dict(locals())  # as they were given: `resume` prepares from them
     amount = budgets.amount(budget)
     if amount is not None and points is not None:
@@ -235,6 +236,8 @@ class Comparison:
     def run_in(self, folder: str | Path, progress: Progress | None = None, *, fresh: bool = False) -> Result:
         """Run with every run kept in a folder, or taken from there if it is known, and save the result there."""
         folder = Path(folder).absolute()
+        for package in ("matplotlib", "jinja2"):  # the report's: missing them shall not show at the end
+            locate(package)
         with chdir(self.began):
             arguments, task = recorded(self.arguments), fingerprint.of_task(self.task)
             hashes = {c.name: fingerprint.of_function(c.rule) for c in self.competitors}

@@ -129,30 +129,30 @@ def lines(stream: TextIO | None = None) -> Progress:
     return tell
 
 
-def json_lines(event: Event) -> None:
-    """For `compare(progress=...)` on a server: writes every event to stdout as one JSON object in a line."""
+def json_lines(event: Event, stream: TextIO | None = None) -> None:
+    """For `compare(progress=...)` on a server: every event as one JSON object in a line; to stdout by default."""
     if isinstance(event, Planned):
         horizons = {name: event.plan.horizon(name) for name in event.plan.spaces}
         equal = "seconds" if event.plan.horizons else "steps"
         plan = {"optimizers": list(horizons), "steps": event.plan.steps, "equal": equal, "horizons": horizons}
         plan["jobs"] = event.jobs
-        log("planned", **plan, seconds=list(event.seconds))
+        log(stream, "planned", **plan, seconds=list(event.seconds))
     elif isinstance(event, Stage):
-        log("stage", phase=event.phase, runs=event.runs)
+        log(stream, "stage", phase=event.phase, runs=event.runs)
     else:
         trial = event.trial
         about = {"optimizer": trial.optimizer, "hyper": dict(trial.hyper), "seed": trial.seed, "phase": trial.phase}
         if isinstance(event, Started):
-            log("started", **about)
+            log(stream, "started", **about)
         else:
             run = event.run
             came = {"final": run.final, "steps": run.steps, "seconds": run.seconds, "why": run.why, "error": run.error}
-            log("finished", **about, **came, known=event.known)
+            log(stream, "finished", **about, **came, known=event.known)
 
 
-def log(event: str, **about: Any) -> None:
-    """Write one JSON object in one line to stdout, with the time."""
-    print(json.dumps({"event": event, "time": time.time(), **about}), flush=True)
+def log(stream: TextIO | None, event: str, **about: Any) -> None:
+    """Write one JSON object in one line, with the time; to stdout by default."""
+    print(json.dumps({"event": event, "time": time.time(), **about}), file=stream, flush=True)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from thalweg.lab.task import Task
 
 
 def tune(
-    task: Task | str,
+    task: Task | str | Path,
     optimizer: str | Path | Callable = "adamw",
     *,
     budget: Any = "standard",
@@ -50,7 +50,7 @@ def tune(
     return comparison.run(progress) if out is None else comparison.run_in(out, progress, fresh=fresh)
 
 
-def prepared_to_tune(task: Task | str, optimizer: str | Path | Callable, **others: Any) -> Comparison:
+def prepared_to_tune(task: Task | str | Path, optimizer: str | Path | Callable, **others: Any) -> Comparison:
     """Look at the arguments of `tune` and try the task once."""
     if isinstance(optimizer, str) and not optimizer.endswith(".py"):
         return prepared(task, [optimizer], alone=True, **others)
