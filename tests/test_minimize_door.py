@@ -419,3 +419,14 @@ def test_a_function_without_a_minimum_is_said_to_be_one(method):
     result = tw.minimize(lambda x: x.sum(), START, method=method)
     assert not result.success
     assert "fun falls without end" in result.message
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("method", ["newton", "newton-cg"])
+@pytest.mark.parametrize("fun", [torch.sum, lambda x: -x.square().sum(), lambda x: -(x**4).sum()])
+def test_a_fall_without_end_ends_where_the_numbers_do(fun, method, dtype):
+    result = tw.minimize(fun, START.to(dtype), method=method, options={"maxfun": 3000, "maxiter": 1500})
+    assert result.status in (1, 3)  # not maxfun: an endless refusal of trials
+    assert result.nfev < result.nit + 100
+    assert math.isfinite(result.fun)
+    assert result.fun < -1e15

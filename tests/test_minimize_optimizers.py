@@ -292,3 +292,29 @@ def test_sparse_gradients_are_gradients():
         return table.weight.detach()
 
     assert torch.equal(embedded(sparse=True), embedded(sparse=False))
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize("reason", [KeyboardInterrupt, RuntimeError])
+def test_a_closure_that_raises_ends_the_call_and_no_trial_point_is_left(make, reason):
+    model, optimizer, closure = regression(make)
+    start = [p.detach().clone() for p in model.parameters()]
+    before, calls = float(closure().detach()), []
+
+    def broken():
+        calls.append(1)
+        if len(calls) == 6:
+            with torch.no_grad():
+                for p in model.parameters():
+                    p.fill_(7.0)
+            raise reason
+        return closure()
+
+    with pytest.raises(reason):  # Ctrl-C also ends the user's loop around it
+        optimizer.step(broken)
+    if reason is KeyboardInterrupt:  # the best so far
+        assert float(closure().detach()) < before
+    else:
+        for p, began in zip(model.parameters(), start, strict=True):
+            assert torch.equal(p, began)
+    assert optimizer.step(closure) < before

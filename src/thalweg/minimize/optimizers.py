@@ -16,7 +16,7 @@ import torch
 
 from thalweg.minimize.arrays import Array, Number, Rows, namespace
 from thalweg.minimize.direction.conjugate_gradient import Beta, hybrid
-from thalweg.minimize.loop import CONVERGED, STALLED, Limits, run
+from thalweg.minimize.loop import CONVERGED, INTERRUPTED, STALLED, Limits, run
 from thalweg.minimize.methods import Method, bfgs, cg, limited, newton_cg, newton_exact, self_scaled_broyden, whole
 from thalweg.minimize.search import Search
 from thalweg.minimize.search.wolfe import loose_wolfe, sharp_wolfe
@@ -126,6 +126,11 @@ class FullBatch(torch.optim.Optimizer):
         Returns:
             The loss where the parameters now are.
 
+        Raises:
+            KeyboardInterrupt: at Ctrl-C; the parameters are the best so far.
+
+            Whatever the closure raises leaves the parameters where the call began.
+
         Warns:
             UserWarning: the loss at one and the same point has changed: mini-batches, dropout.
         """
@@ -168,9 +173,15 @@ class FullBatch(torch.optim.Optimizer):
         try:
             progress = run(problem, begin, x, limits, None)
         except BaseException:
+            self._put(x)  # not left at a trial point
             self._ended = None
             raise
         status = int(progress.status)
+        if status == INTERRUPTED:  # the best so far stays, and the loop around this call ends
+            self._put(progress.x)
+            self.state[parameters[0]].pop("walk", None)
+            self._ended = None
+            raise KeyboardInterrupt
         self.converged, self.stalled = status == CONVERGED, status == STALLED
         self.message = {
             CONVERGED: "The gradient is small enough: no entry is larger than gtol.",

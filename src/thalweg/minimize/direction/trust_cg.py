@@ -48,12 +48,13 @@ def steihaug(g: Any, radius: Any, tolerance: Any, most: int) -> Generator[Any, A
 
 def boundary(s: Any, d: Any, radius: Any) -> Any:
     """How far along d from s the sphere is, (...)."""
-    dd, sd, ss = dot(d, d), dot(s, d), dot(s, s)
-    room = radius**2 - ss
+    size = root(dot(d, d))
+    size = where(size > 0, size, 1)
+    along, room = dot(s, d) / size, radius**2 - dot(s, s)
     room = where(room > 0, room, 0)
-    reach = root(sd * sd + dd * room)
+    reach = root(along * along + room)
     # The larger root, without cancellation.
-    return where(sd > 0, room / where(sd + reach > 0, sd + reach, 1), (reach - sd) / where(dd > 0, dd, 1))
+    return where(along > 0, room / where(along + reach > 0, along + reach, 1), reach - along) / size
 
 
 card = MethodCard(

@@ -52,6 +52,7 @@ class TrustWalk:
         self.model, self.judge = model, judge
         self.x, self.f, self.g = x, f, g
         self.eps = epsilon(x)
+        self.longest = 1e18 if self.eps > 1e-10 else 1e153  # the square of a longer step is no number of x's dtype
         self.radius = model.start(x, g)
 
     def ask(self) -> Array:
@@ -67,7 +68,7 @@ class TrustWalk:
         f, norm, size, change = host(f, largest(g), root(dot(self.x, self.x)), largest(x - self.x))
         f = where(np.isfinite(f) & np.isfinite(norm), f, np.float64(np.inf))
         verdict = self.judge(self.f, f, self.foretold, self.slope, self.length, self.radius, self.eps)
-        moved, self.radius = verdict.accepted & (change > 0), verdict.radius
+        moved, self.radius = verdict.accepted & (change > 0), np.minimum(verdict.radius, self.longest)
         # Stuck where no number lies between this point and the trial, or any that the radius would still allow.
         stuck = ~moved & (~(self.radius > self.eps * size) | ~(self.foretold > 0) | (change == 0))
         if some(moved):

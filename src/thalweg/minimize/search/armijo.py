@@ -18,7 +18,7 @@ def backtracking(c1: float = 1e-4, trials: int = 60) -> Search:
 
 def accepts(at: Line, step: Any, f: Any, slope: Any, c1: float) -> Any:
     """Armijo's test, for numbers or arrays."""
-    return f <= at.f + c1 * step * at.slope
+    return (f <= at.f + c1 * step * at.slope) & (f > -math.inf)
 
 
 def refines(at: Line, step: float, f: float, slope: float, trials: int) -> Refine:

@@ -37,7 +37,7 @@ def judge(f: Any, trial: Any, foretold: Any, slope: Any, length: Any, radius: An
     # The minimum of the parabola through f, its slope, and the trial, as a share of the step.
     share = -slope / (2 * (trial - f - slope))
     share = where((share > 1 / 16) & (share < np.inf), np.minimum(share, 1 / 2), 1 / 16)
-    shrunk = where(finite, share, 0.1) * length
+    shrunk = where(finite, share, 0.1) * where(length < np.inf, length, radius)
     grown = where(length >= 0.99 * radius, 2.5 * radius, radius)
     bad, good = ~finite | (ratio < 0.25), finite & (ratio > 0.75)
     return Verdict(finite & (ratio > 1e-4), where(bad, shrunk, where(good, grown, radius)))
