@@ -11,6 +11,7 @@ import pytest
 from engine_cases import counting, every_word, lamb_like, means_of_rows
 from thalweg import rules
 from thalweg.engine import triton_machine
+from thalweg.engine.store import COMPENSATION, STOCHASTIC
 from thalweg.engine.trace import trace
 from thalweg.engine.triton_head import WRITE
 from thalweg.engine.triton_source import print_kernels
@@ -80,6 +81,18 @@ def test_a_gpu_takes_the_mean_of_a_row_in_a_launch_of_its_own(tmp_path):
     functions = compiled(source_of(means_of_rows, "float32"), tmp_path)
     assert {"kernel0", "kernel0_mean0", "kernel0_mean1", "numbers1", "kernel1"} <= set(functions)
     assert not any(re.search(r"\b(atom|red)\.", ptx) for ptx in functions.values())
+
+
+KEPT = [
+    {"p": "bfloat16", "g": "bfloat16", "m": STOCHASTIC, "v": STOCHASTIC, COMPENSATION: STOCHASTIC},
+    {"p": "float64", "g": "float32", "m": "bfloat16", "v": STOCHASTIC},
+]
+
+
+@pytest.mark.parametrize("memory", KEPT, ids=lambda memory: memory["p"])
+def test_values_that_are_kept_otherwise_compile_for_a_gpu(memory, tmp_path):
+    [ptx] = compiled(print_kernels(trace(rules.find("adam")), memory).source, tmp_path, 80).values()
+    assert not re.search(r"fma|ftz|approx|div\.full", ptx)
 
 
 @pytest.mark.slow

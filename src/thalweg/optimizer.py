@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from typing import Any, ClassVar
 
 import torch
@@ -22,7 +23,7 @@ from thalweg.engine import cpu, eager, foreach, triton
 from thalweg.engine.cell import Cell, check_alike, counted, like, start
 from thalweg.engine.choice import check_capturable, check_engine, check_ways, chosen, in_place, on_device
 from thalweg.engine.device_plan import DevicePlan
-from thalweg.engine.model_wide import Run, advance, alone, gathered
+from thalweg.engine.model_wide import Run, alone, gathered
 from thalweg.engine.plan import Plan, moving
 from thalweg.engine.store import COMPENSATION, Store
 from thalweg.engine.trace import trace
@@ -163,13 +164,19 @@ class Optimizer(torch.optim.Optimizer):
             for plan in ready:
                 plan.take()
             return loss
-        with torch.set_grad_enabled(bool(self.defaults.get("differentiable", False))):
+        with torch.set_grad_enabled(bool(self.defaults.get("differentiable", False))), ExitStack() as ends:
             together = not steps or self._sums_over_the_model()
-            advance(steps)  # all groups are looked at before any is stepped
+            for step in steps:  # all groups are looked at before any is stepped
+                ends.callback(step.close)  # where another is refused, it leaves all as it was
+                next(step, None)
             for plan in ready:
                 plan.take()
                 steps += plan.rest() if plan.stops else ()
-            alone(steps) if together else advance(steps)
+            if together:
+                alone(steps)
+            else:
+                for step in steps:
+                    next(step, None)  # without stopping
         return loss
 
     def _sums_over_the_model(self) -> bool:
@@ -377,10 +384,6 @@ class Optimizer(torch.optim.Optimizer):
         self._plans, self._moved = {}, {}
 
 
-def _advance(self: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
-    return self._step(closure)
-
-
 # Inside torch.compile a step is one break in the graph: it launches kernels of its own, and a guard on t or lr would
 # compile it again at every step.
 def _as_it_is(self: Optimizer, closure: Callable[[], Any] | None) -> Any:
@@ -393,4 +396,4 @@ def _say_where_it_breaks() -> None:
     Optimizer._uncompiled = torch.compiler.disable(_as_it_is, reason="thalweg's step is opaque")
 
 
-_with_hooks = torch.optim.Optimizer.profile_hook_step(_advance)
+_with_hooks = torch.optim.Optimizer.profile_hook_step(Optimizer._step)

@@ -38,17 +38,6 @@ def gathered(runs: Sequence[Run]) -> Run:
     return [results[i] for i in range(len(runs))]
 
 
-def advance(steps: Sequence[Run]) -> None:
-    """Run each to its next yield, or its end; where one raises, all of them end."""
-    try:
-        for step in steps:
-            next(step, None)
-    except BaseException:
-        for step in steps:
-            step.close()
-        raise
-
-
 def alone(runs: Sequence[Run]) -> list[Any]:
     """The results of runs that are all of the model: what they share is the whole."""
     run, whole = gathered(runs), None

@@ -44,6 +44,7 @@ card = Card(
     weaknesses=[
         "Without bias correction the first steps are 1 / sqrt(1 - alpha) too long.",
         "Does not settle under a constant lr: near the minimum it keeps stepping about lr.",
+        "Centred, with state in float16: squares vanish before means do, and the step is g / eps. Keep it wider.",
     ],
     when="Recurrent networks and reinforcement learning; where Adam's momentum hurts.",
     when_not="As a default: Adam adds momentum and bias correction for one more tensor.",
