@@ -1,14 +1,17 @@
 """What is told while a comparison runs."""
 
 import dataclasses
+import io
+import json
 
 import pytest
+from rich.console import Console
 
 import toy_task
 from test_faults import trial
 from thalweg.lab.comparison import prepared
-from thalweg.lab.events import Finished, Planned
-from thalweg.lab.progress import Tally, estimate
+from thalweg.lab.events import Finished, Planned, Stage, Started, Stopped
+from thalweg.lab.progress import STOPPED, Tally, estimate, json_lines, lines, live
 from thalweg.lab.run import Run
 
 
@@ -24,6 +27,29 @@ def test_what_is_equal_is_said_before_the_start():
     assert "equal seconds; work of 10 to 20 runs of sgd 1,200, momentum 800 steps" in estimate(
         planned(sgd=1200, momentum=800)
     )
+
+
+def test_it_is_said_that_it_was_stopped_and_what_follows(capsys):
+    stream = io.StringIO()
+    lines(stream)(Stopped())
+    assert stream.getvalue() == f"{STOPPED}\n"
+    with live(Console(file=stream, force_terminal=True, width=120)) as tell:
+        tell(Stopped())
+    assert stream.getvalue().count(STOPPED) == 2
+    json_lines(Stopped())
+    assert json.loads(capsys.readouterr().out)["event"] == "stopped"
+
+
+def test_ctrl_c_is_told_once_and_no_run_after_it():
+    events = []
+
+    def tell(event):
+        events.append(event)
+        if isinstance(event, Finished):
+            raise KeyboardInterrupt
+
+    prepared(toy_task.task, "sgd,momentum", jobs=1, steps=2).run(tell)
+    assert [type(event) for event in events] == [Planned, Stage, Started, Finished, Stopped]
 
 
 def finished(seed, why=None, **others):

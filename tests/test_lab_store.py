@@ -638,6 +638,15 @@ def test_a_damaged_database_is_one_sentence(tmp_path):
             use(tmp_path)
 
 
+def test_a_result_that_finds_no_place_is_one_sentence_and_the_runs_are_kept(first, tmp_path):
+    (tmp_path / "report.md.part").mkdir()
+    said = rf"the result cannot be written to '{tmp_path}': Is a directory; every run is kept there, and thalweg"
+    with pytest.raises(StoreError, match=rf"{said} resume {tmp_path} writes it\.$"):
+        compare(TOY, **ASKED, out=tmp_path)
+    (tmp_path / "report.md.part").rmdir()
+    assert ledger(resume(tmp_path).data) == ledger(first[0].data)
+
+
 def test_a_folder_that_cannot_be_made_is_one_sentence():
     with pytest.raises(StoreError, match="'/dev/null/out' cannot be written to: Not a directory; choose another"):
         compare(toy_task.task, "sgd,momentum", points=2, steps=2, jobs=1, out="/dev/null/out")

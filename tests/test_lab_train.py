@@ -194,6 +194,20 @@ def test_cost_counts_what_an_optimizer_keeps():
     assert plain.run(20) == pytest.approx(20 * plain.step + 11 * plain.metric)
 
 
+@pytest.mark.parametrize("name", ["sgd", "bfgs"])
+def test_a_slow_task_is_timed_on_few_steps(name, monkeypatch):
+    asked = []
+
+    def loss(model, batch):
+        asked.append(batch)
+        return toy_task.mse(model, batch)
+
+    configure = candidates([name], least=1)[0].configure({"lr": 0.1}, "constant")
+    monkeypatch.setattr("thalweg.lab.cost.ENOUGH_SECONDS", 0.0)
+    assert cost_of(changed(loss=loss), configure, 0).step > 0
+    assert len(asked) <= 6  # two steps, of which one of a minimizer may take several evaluations
+
+
 def test_memory_is_what_is_held_or_what_the_gpu_allocated(monkeypatch):
     model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
     model[0].bias.requires_grad_(False)

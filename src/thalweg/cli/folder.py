@@ -68,10 +68,10 @@ def runs(
     for row in rows:
         run = row["run"]
         rung = f"stopped at step {row['until']:,} of {row['steps']:,}" if row["until"] else ""
-        said = "failed" if run.failed else "diverged" if run.diverged else rung
+        said = f"failed: {run.error}" if run.failed else f"diverged: {run.why}" if run.diverged else rung
         final = "" if run.final is None else f"{run.final:.4g}"
         about = (row["optimizer"], _settings(row, tuned), row["phase"], str(row["seed"]), str(run.steps), final)
-        table.add_row(*about, f"{run.seconds:.2f}", size(run.memory), said)
+        table.add_row(*about, f"{run.seconds:.2f}", size(run.memory), said.partition("\n")[0])
     wide_console().print(table)
 
 

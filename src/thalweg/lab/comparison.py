@@ -23,7 +23,7 @@ from thalweg.lab.budget import Amount, Budget
 from thalweg.lab.candidates import Candidate, candidates
 from thalweg.lab.chunks import Stacking, Work, limited
 from thalweg.lab.cost import Cost
-from thalweg.lab.events import Event, Finished, Planned, Progress, Stage, silent
+from thalweg.lab.events import Event, Finished, Planned, Progress, Stage, Stopped, silent
 from thalweg.lab.faults import retried, stop_if_hopeless
 from thalweg.lab.loading import load_task
 from thalweg.lab.measured import costs_of, limits, way_of
@@ -32,7 +32,7 @@ from thalweg.lab.pool import Perform, Trainer, processes, solo
 from thalweg.lab.protocol import judge, protocol
 from thalweg.lab.result import Result
 from thalweg.lab.states import States
-from thalweg.lab.store import Store, opened, remembered
+from thalweg.lab.store import Store, StoreError, opened, remembered
 from thalweg.lab.summary import summary
 from thalweg.lab.task import Task
 from thalweg.lab.train import check_exact
@@ -244,7 +244,13 @@ class Comparison:
             with opened(folder) as store:
                 store.begin(arguments, task, hashes, fresh, self.task.mode)
                 result = self.run(progress, store)
-                result.save(folder)
+                try:
+                    result.save(folder)
+                except OSError as error:
+                    raise StoreError(
+                        f"the result cannot be written to {str(folder)!r}: {error.strerror}; every run is kept there, "
+                        f"and thalweg resume {folder} writes it."
+                    ) from error
         return result
 
     def run(self, progress: Progress | None = None, store: Store | None = None) -> Result:
@@ -275,9 +281,10 @@ class Comparison:
                     _drive(plan, findings, perform, report, states, store, stacking)
         except KeyboardInterrupt:
             interrupted = True
-            _stopped(plan, findings)
             if store:
                 store.commit()
+            report(Stopped())
+            _stopped(plan, findings)
         data = summary(
             self.task, self.spec, self.competitors, plan, findings, costs,
             started=started, seconds=time.perf_counter() - begun, interrupted=interrupted, jobs=self.jobs, way=way,

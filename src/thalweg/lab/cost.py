@@ -14,7 +14,7 @@ from torch import nn
 from thalweg.lab.randomness import undisturbed
 from thalweg.lab.run import CURVE_POINTS
 from thalweg.lab.task import Task
-from thalweg.lab.train import Configure, measure
+from thalweg.lab.train import Configure, iterate_once, measure
 from thalweg.minimize.optimizers import FullBatch
 
 TIMED_STEPS = 10
@@ -48,31 +48,22 @@ def cost_of(task: Task, configure: Configure, seed: int) -> Cost:
         model = task.build(seed)
         parameters = [p for p in model.parameters() if p.requires_grad]
         optimizer, scheduler = configure(parameters, task.steps)
-        times = []
-        for _, batch_seconds, batch in _timed(task, seed):
+        if isinstance(optimizer, FullBatch):
+            iterate_once(optimizer)
+        times, first = [], time.perf_counter()
+        for batch_seconds, batch in _timed(task, seed):
             begun = time.perf_counter()
-            if isinstance(optimizer, FullBatch):  # its steps are evaluations
-                spent: list[int] = []
-                optimizer.meter = spent.append
-
-                def closure(optimizer=optimizer, batch=batch):
-                    optimizer.zero_grad()
-                    loss = task.loss(model.train(), batch)
-                    if optimizer.backward:
-                        loss.backward()
-                    return loss
-
-                optimizer.step(closure)
-                times.append((time.perf_counter() - begun) / max(sum(spent), 1))
-                continue
             optimizer.zero_grad()
-            loss = task.loss(model.train(), batch)
-            loss.item()
-            loss.backward()
-            optimizer.step()
-            scheduler.step()
-            times.append(time.perf_counter() - begun + batch_seconds)
-            if sum(times) > ENOUGH_SECONDS and len(times) > 1:
+            if isinstance(optimizer, FullBatch):  # its steps are evaluations, on the same data
+                times.append(_evaluation(task, model, optimizer, batch))
+            else:
+                loss = task.loss(model.train(), batch)
+                loss.item()
+                loss.backward()
+                optimizer.step()
+                scheduler.step()
+                times.append(time.perf_counter() - begun + batch_seconds)
+            if time.perf_counter() - first > ENOUGH_SECONDS and len(times) > 1:
                 break
         begun = time.perf_counter()
         measure(task, model, task.selects)
@@ -82,13 +73,30 @@ def cost_of(task: Task, configure: Configure, seed: int) -> Cost:
     return Cost(statistics.median(times[1:]), metric, state / count, count)
 
 
-def _timed(task: Task, seed: int):
+def _evaluation(task: Task, model: nn.Module, optimizer: FullBatch, batch: Any) -> float:
+    """Seconds of one of the evaluations that a step of a minimizer makes."""
+    spent: list[int] = []
+    optimizer.meter = spent.append
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = task.loss(model.train(), batch)
+        if optimizer.backward:
+            loss.backward()
+        return loss
+
+    begun = time.perf_counter()
+    optimizer.step(closure)
+    return (time.perf_counter() - begun) / max(sum(spent), 1)
+
+
+def _timed(task: Task, seed: int) -> Iterator[tuple[float, Any]]:
     """Batches, each with the seconds that making it took."""
     batches = task.batches(seed)
-    for number in range(1 + TIMED_STEPS):
+    for _ in range(1 + TIMED_STEPS):
         begun = time.perf_counter()
         batch = next(batches)
-        yield number, time.perf_counter() - begun, batch
+        yield time.perf_counter() - begun, batch
 
 
 def memory_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:

@@ -47,7 +47,12 @@ class Finished:
     known: bool = False
 
 
-Event = Planned | Stage | Started | Finished
+@dataclass(frozen=True)
+class Stopped:
+    """Ctrl-C: no further run; what is known is put together."""
+
+
+Event = Planned | Stage | Started | Finished | Stopped
 Progress = Callable[[Event], None]
 # What makes runs of trials, in their order, and tells of each as it begins and ends.
 Perform = Callable[[Sequence[Trial], Progress], list[Run]]

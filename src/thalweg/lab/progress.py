@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
 from thalweg.extras import require
-from thalweg.lab.events import Event, Finished, Planned, Progress, Stage, Started
+from thalweg.lab.events import Event, Finished, Planned, Progress, Stage, Started, Stopped
 from thalweg.lab.plan import SEARCHED, Trial
 from thalweg.lab.statistics import Mode
 
@@ -23,6 +23,9 @@ STAGES = {
     "choice": "choice of settings on fresh seeds",
     "confirmation": "confirmation on fresh seeds",
 }
+
+
+STOPPED = "stopped: what is known is written now, which takes seconds; Ctrl-C once more leaves at once"
 
 
 @dataclass
@@ -54,7 +57,7 @@ class Tally:
             self.stage = event.phase
         elif isinstance(event, Started):
             self.running.append(event.trial)
-        else:
+        elif isinstance(event, Finished):
             self._finished(event)
 
     def _finished(self, event: Finished) -> None:
@@ -125,6 +128,8 @@ def lines(stream: TextIO | None = None) -> Progress:
                 file=stream or sys.stderr,
                 flush=True,
             )
+        elif isinstance(event, Stopped):
+            print(STOPPED, file=stream or sys.stderr, flush=True)
 
     return tell
 
@@ -139,6 +144,8 @@ def json_lines(event: Event, stream: TextIO | None = None) -> None:
         log(stream, "planned", **plan, seconds=list(event.seconds))
     elif isinstance(event, Stage):
         log(stream, "stage", phase=event.phase, runs=event.runs)
+    elif isinstance(event, Stopped):
+        log(stream, "stopped")
     else:
         trial = event.trial
         about = {"optimizer": trial.optimizer, "hyper": dict(trial.hyper), "seed": trial.seed, "phase": trial.phase}
@@ -165,6 +172,8 @@ def live(console: Any) -> Iterator[Progress]:
             tally.add(event)
             if isinstance(event, Planned):
                 screen.console.print(estimate(event))
+            elif isinstance(event, Stopped):
+                screen.console.print(STOPPED)
             screen.update(_drawn(tally))
 
         yield tell

@@ -111,8 +111,7 @@ class Training:
             self.parameters = [p for p in self.model.parameters() if p.requires_grad]
             self.optimizer, self.scheduler = configure(self.parameters, self.steps)
             if isinstance(self.optimizer, FullBatch):
-                for group in self.optimizer.param_groups:
-                    group["max_iter"] = 1
+                iterate_once(self.optimizer)
             self.batches = task.batches(seed)
             self._streams = streams()
             self.own = self.first_own = self.read_streams()
@@ -348,6 +347,12 @@ RECORDED = ("step", "why", "seconds", "_losses", "_curve", "own", "first_own", "
 
 class _SpentError(Exception):
     """The next evaluation would be one too many."""
+
+
+def iterate_once(minimizer: FullBatch) -> None:
+    """Let a step of it be one iteration."""
+    for group in minimizer.param_groups:
+        group["max_iter"] = 1
 
 
 def check_exact(task: Task, name: str) -> None:
