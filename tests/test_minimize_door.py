@@ -115,7 +115,12 @@ def test_scipys_spelling_of_the_result():
     result = tw.minimize(rosenbrock, START)
     assert result["x"] is result.x
     assert result["jac"] is result.jac is result.grad
+    assert result["njev"] == result.njev == result.ngev
     assert "success: True" in repr(result)
+    assert "x" in result
+    assert "none" not in result
+    assert result.get("hess_inv") is None
+    assert dict(result)["x"] is result.x
     with pytest.raises(KeyError):
         result["none"]
 

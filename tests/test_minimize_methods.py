@@ -296,6 +296,12 @@ def test_a_step_into_the_forbidden_is_shortened(search):
 
     at, _ = ends_at(search, phi, 50.0)
     assert 0 < at < 1
+    assert not search.accept(Line(0.0, -1.0, 0.0), 1.0, -math.inf, -1.0)
+
+
+def test_the_largest_hessians_do_not_overflow():
+    model = trust_exact.prepare(np.diag([1e308, 1.7e308]), np.ones(2))
+    np.testing.assert_allclose(model["values"], [1e308, 1.7e308])
 
 
 # ---- counts on the classics

@@ -294,6 +294,15 @@ def test_sparse_gradients_are_gradients():
     assert torch.equal(embedded(sparse=True), embedded(sparse=False))
 
 
+def test_a_search_goes_by_name_and_a_wrong_one_is_refused_before_the_first_step():
+    p = torch.nn.Parameter(torch.ones(2))
+    assert tw.BFGS([p], search="hager-zhang").method(2).name == "bfgs"
+    with pytest.raises(ValueError, match=r"search is 'wolf'; .* Did you mean 'wolfe'"):
+        tw.LBFGS([p], search="wolf")
+    with pytest.raises(TypeError, match=r"beta is 'fr'; it must be a function"):
+        tw.ConjugateGradient([p], beta="fr")
+
+
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @pytest.mark.parametrize("reason", [KeyboardInterrupt, RuntimeError])
 def test_a_closure_that_raises_ends_the_call_and_no_trial_point_is_left(make, reason):

@@ -30,6 +30,9 @@ def test_a_start_that_is_not_finite_is_refused(bad):
     ("call", "sentence"),
     [
         (dict(method="bgfs"), r"method is 'bgfs'.*Did you mean 'bfgs'"),
+        (dict(method="L-BFGS-B"), r"method is 'L-BFGS-B'.*Did you mean 'lbfgs'"),
+        (dict(method="trust-ncg"), r"method is 'trust-ncg'.*Did you mean 'newton-cg'"),
+        (dict(method="cg", options={"search": "wolf"}), r"search is 'wolf'.*Did you mean 'wolfe'"),
         (dict(options={"max_iter": 3}), r"options has 'max_iter'.*Did you mean 'maxiter'"),
         (dict(options={"beta": 3}), r"options has 'beta'; bfgs takes"),
         (dict(options={"search": "wolf"}), r"search is 'wolf'.*Did you mean 'wolfe'"),
@@ -63,6 +66,8 @@ def test_refusals(call, sentence):
         (dict(method="cg", options={"beta": "fr"}), r"beta is 'fr'; it must be a function"),
         (dict(fun=3), r"fun is 3; it must be a function"),
         (dict(fun=lambda x: x.numpy().sum()), r"fun uses numpy on x and jac is None"),
+        (dict(fun=lambda x: np.sum(x**2)), r"fun uses numpy on x and jac is None"),  # np.sum asks the tensor
+        (dict(fun=lambda x: x + "a"), r"unsupported operand"),  # the user's own
         (dict(fun=lambda x: (x @ x).to(torch.complex128)), r"fun returned torch\.complex128; it must return a real"),
         (dict(fun=lambda x: (None, x), jac=True), r"fun returned NoneType; it must return one number"),
         (dict(x0=[[1.0, 2.0], [3.0]]), r"x0 holds lists of different lengths"),
@@ -126,3 +131,16 @@ def test_derivatives_that_are_no_real_numbers_are_refused(more, sentence):
         tw.minimize(lambda x: x @ x, np.ones(2), **more)
     with pytest.raises(TypeError, match=r"^the gradient holds torch\.complex128"):
         tw.minimize(lambda x: x @ x, START, jac=lambda x: 2j * x)
+
+
+def test_matrices_of_a_batch_that_fill_the_memory_are_refused_and_not_the_default():
+    starts = torch.ones(3000, 450, dtype=torch.float64)  # 4.9 GB of matrices
+
+    def fun(x):
+        return x.square().sum(-1)
+
+    with pytest.raises(ValueError, match=r"x0 has 3000 times 450 numbers .* keeps n\^2 of each problem; use 'lbfgs'"):
+        tw.minimize(fun, starts, method="bfgs", batched=True, vectorized=True)
+    options = {"maxiter": 0}
+    assert tw.minimize(fun, starts, options=options, batched=True, vectorized=True).method == "lbfgs"
+    assert tw.minimize(fun, starts[:2], options=options, batched=True, vectorized=True).method == "bfgs"

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from thalweg.minimize.loop import CALLBACK, CONVERGED, INTERRUPTED, MAXFUN, MAXITER, STALLED, Limits, Progress, run
-from thalweg.minimize.methods import METHODS, SEARCHES, Method, along_lines
+from thalweg.minimize.methods import METHODS, SCIPYS, Method, along_lines
 from thalweg.minimize.problem import Form, Problem
 from thalweg.minimize.result import Result
 from thalweg.signature import did_you_mean
@@ -24,6 +24,7 @@ from thalweg.signature import did_you_mean
 __all__ = ["METHODS", "Method", "Result", "along_lines", "minimize"]
 
 LARGEST_MATRIX = 5000  # unknowns: BFGS keeps n^2 numbers, 200 MB of float64 here
+MOST_NUMBERS = 500_000_000  # of the matrices of a batch together, 4 GB of float64
 LIMITS = ("gtol", "maxiter", "maxfun", "patience")
 USED_BY = {"hess": ("newton", "newton-line", "newton-cg"), "hessp": ("newton-cg",)}
 DENSE = ("bfgs", "broyden", "newton", "newton-line")
@@ -67,7 +68,7 @@ def minimize(
         method: "bfgs", "lbfgs", "cg", "newton" (Hessian, trust region), "newton-cg" (products with the
             Hessian), "newton-line" (factorisation and line search), "broyden" (self-scaled), or a `Method`.
             Default: "newton" where hess is given, "newton-cg" where hessp is, else "bfgs" up to 500
-            unknowns, and "lbfgs" above.
+            unknowns (where the matrices of a batch are under 4 GB), and "lbfgs" above.
         jac: see fun. Default None: autograd.
         hess: ``hess(x, *args) -> (n, n)``; with `vectorized` (k, n, n). Default: autograd.
         hessp: ``hessp(x, v, *args) -> (n,)``; with `vectorized` (k, n). Default: autograd.
@@ -114,8 +115,8 @@ def minimize(
         raise TypeError(f"options is {options!r}; it must be a dict.")
     form = Form(x0, batched)
     problem = Problem(fun, form, _tuple(args), jac, hess, hessp, vectorized)
-    n = form.start.shape[1]
-    chosen, limits = _choose(method, n, tol, options, hess, hessp)
+    count, n = form.start.shape
+    chosen, limits = _choose(method, n, tol, options, hess, hessp, count)
     if jac is not None and form.numpy and chosen.name.startswith("newton") and hess is None and hessp is None:
         raise ValueError(
             f"method is {chosen.name!r} and fun is no torch function; give hess"
@@ -135,7 +136,7 @@ def _tuple(args: Any) -> tuple[Any, ...]:
 
 
 def _choose(
-    method: Any, n: int, tol: float | None, options: Mapping[str, Any] | None, hess: Any, hessp: Any
+    method: Any, n: int, tol: float | None, options: Mapping[str, Any] | None, hess: Any, hessp: Any, count: int = 1
 ) -> tuple[Method, Limits]:
     """The method with its own options, and when to stop."""
     given = dict(options or {})
@@ -151,24 +152,23 @@ def _choose(
             raise ValueError(f"options has {next(iter(given))!r}; a Method of your own takes only {', '.join(LIMITS)}.")
         return method, Limits(**limits)
     if method is None:
-        method = "newton" if hess else "newton-cg" if hessp else "bfgs" if n <= 500 else "lbfgs"
+        small = n <= 500 and count * n**2 <= MOST_NUMBERS
+        method = "newton" if hess else "newton-cg" if hessp else "bfgs" if small else "lbfgs"
     name = str(method).lower().replace("_", "-")
     if name not in METHODS:
-        raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}.{did_you_mean(name, METHODS)}")
-    if name in DENSE and n > LARGEST_MATRIX:
+        near = f" Did you mean {SCIPYS[name]!r}?" if name in SCIPYS else did_you_mean(name, METHODS)
+        raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}.{near}")
+    if name in DENSE and (n > LARGEST_MATRIX or count * n**2 > MOST_NUMBERS):
         other = "newton-cg" if "newton" in name else "lbfgs"
-        raise ValueError(f"x0 has {n} numbers and method {name!r} keeps n^2 of them; use {other!r}.")
+        many = f"{count} times {n}" if count > 1 else f"{n}"
+        each = "of each problem" if count > 1 else "of them"
+        raise ValueError(f"x0 has {many} numbers and method {name!r} keeps n^2 {each}; use {other!r}.")
     if given:
         known = [*LIMITS, *(p for p in inspect.signature(METHODS[name]).parameters if p != "n")]
         for option in given:
             if option not in known:
                 near = did_you_mean(option, known)
                 raise ValueError(f"options has {option!r}; {name} takes {', '.join(known)}.{near}")
-    if isinstance(given.get("search"), str):
-        if given["search"] not in SEARCHES:
-            near = did_you_mean(given["search"], SEARCHES)
-            raise ValueError(f"search is {given['search']!r}; it must be one of {', '.join(SEARCHES)}.{near}")
-        given["search"] = SEARCHES[given["search"]]
     for what, value in (("hess", hess), ("hessp", hessp)):
         if value is not None and name not in USED_BY[what]:
             users = " or ".join(USED_BY[what])

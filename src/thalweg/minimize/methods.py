@@ -14,6 +14,7 @@ from thalweg.minimize.direction.conjugate_gradient import Beta, conjugate_gradie
 from thalweg.minimize.loop.line import LineWalk
 from thalweg.minimize.loop.trust import ExactModel, ProductModel, TrustWalk
 from thalweg.minimize.search import Search, armijo, hager_zhang, trust_region, wolfe
+from thalweg.signature import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,26 @@ class Method:
     history: int | None = None
 
 
-def along_lines(name: str, direction: Direction, search: Search) -> Method:
+def along_lines(name: str, direction: Direction, search: Search | str) -> Method:
     """A method that walks along lines: any direction with any search."""
-
-    if not isinstance(search, Search):
-        raise TypeError(f"search is {search!r}; it must be one of {', '.join(SEARCHES)}, or a Search.")
+    search = named(search)
 
     def begin(counted: Any, x: Any, f: Any, g: Any) -> LineWalk:
         return LineWalk(direction, search, counted.hessian, x, f, g)
 
     return Method(name, begin, direction.card)
+
+
+def named(search: Search | str) -> Search:
+    """The search of this name, or the search itself."""
+    if isinstance(search, Search):
+        return search
+    if not isinstance(search, str):
+        raise TypeError(f"search is {search!r}; it must be one of {', '.join(SEARCHES)}, or a Search.")
+    if search not in SEARCHES:
+        near = did_you_mean(search, SEARCHES)
+        raise ValueError(f"search is {search!r}; it must be one of {', '.join(SEARCHES)}.{near}")
+    return SEARCHES[search]
 
 
 def whole(name: str, value: Any, least: int) -> int:
@@ -45,26 +56,29 @@ def whole(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
-def bfgs(n: int, search: Search = wolfe.loose_wolfe, rescale: bool = True) -> Method:
+def bfgs(n: int, search: Search | str = wolfe.loose_wolfe, rescale: bool = True) -> Method:
     """BFGS; `rescale` enlarges the matrix where it was too small."""
     return along_lines("bfgs", bfgs_file.updates(rescale), search)
 
 
-def self_scaled_broyden(n: int, search: Search = wolfe.loose_wolfe) -> Method:
+def self_scaled_broyden(n: int, search: Search | str = wolfe.loose_wolfe) -> Method:
     """The self-scaled Broyden family."""
     return along_lines("broyden", broyden.broyden, search)
 
 
-def limited(n: int, search: Search = wolfe.loose_wolfe, memory: int | None = None, diagonal: bool = True) -> Method:
+def limited(
+    n: int, search: Search | str = wolfe.loose_wolfe, memory: int | None = None, diagonal: bool = True
+) -> Method:
     """L-BFGS with the last `memory` pairs; by default min(100, 2 n), torch's 100 for all but small problems."""
     pairs = min(100, 2 * n) if memory is None else whole("memory", memory, 1)
     return replace(along_lines("lbfgs", lbfgs.limited(pairs, diagonal), search), history=pairs)
 
 
-def cg(n: int, search: Search = wolfe.sharp_wolfe, beta: Beta = hybrid, matrix: int = 11) -> Method:
+def cg(n: int, search: Search | str = wolfe.sharp_wolfe, beta: Beta = hybrid, matrix: int = 11) -> Method:
     """Conjugate gradients; where n is at most `matrix`, BFGS in their place: they are the wrong method there."""
     if not callable(beta):
         raise TypeError(f"beta is {beta!r}; it must be a function of g, y and d.")
+    search = named(search)
     if n <= whole("matrix", matrix, 0):
         return along_lines("cg", bfgs_file.bfgs, wolfe.loose_wolfe)
     return along_lines("cg", conjugate_gradient(beta), search)
@@ -88,7 +102,7 @@ def newton_cg(n: int) -> Method:
     return Method("newton-cg", begin, trust_cg.card)
 
 
-def newton_line(n: int, search: Search = armijo.armijo) -> Method:
+def newton_line(n: int, search: Search | str = armijo.armijo) -> Method:
     """Newton by a modified factorisation and a line search."""
     return along_lines("newton-line", newton.newton, search)
 
@@ -102,6 +116,14 @@ METHODS: dict[str, Callable[..., Method]] = {
     "newton-cg": newton_cg,
     "newton-line": newton_line,
 }
+SCIPYS = {
+    "l-bfgs": "lbfgs",
+    "l-bfgs-b": "lbfgs",
+    "trust-exact": "newton",
+    "dogleg": "newton",
+    "trust-ncg": "newton-cg",
+    "trust-krylov": "newton-cg",
+}  # the nearest to SciPy's other names
 SEARCHES: dict[str, Search] = {
     "armijo": armijo.armijo,
     "hager-zhang": hager_zhang.hager_zhang_search,

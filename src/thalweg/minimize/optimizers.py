@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ class FullBatch(torch.optim.Optimizer):
             raise ValueError(f"lr is {lr!r}; it must be a number, above 0.")
         super().__init__(params, {"max_iter": max_iter, "gtol": float(gtol), "lr": float(lr)})
         self.converged, self.stalled, self.message = False, False, "No step was taken yet."
+        self.method(1)  # a search or a beta that is none is refused here
         self.meter: Callable[[int], None] | None = None
         self._ended: Any = None  # with a meter: the walk as the last step left it, which need not begin anew
 
@@ -109,7 +110,7 @@ class FullBatch(torch.optim.Optimizer):
             for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
                 p.copy_(part.view_as(p))
 
-    def _vector(self, tensors: list[torch.Tensor]) -> Array:
+    def _vector(self, tensors: Sequence[torch.Tensor]) -> Array:
         flat = torch.cat([t.detach().reshape(-1) for t in tensors])
         return flat.numpy() if flat.device.type == "cpu" else flat
 
@@ -127,9 +128,7 @@ class FullBatch(torch.optim.Optimizer):
             The loss where the parameters now are.
 
         Raises:
-            KeyboardInterrupt: at Ctrl-C; the parameters are the best so far.
-
-            Whatever the closure raises leaves the parameters where the call began.
+            KeyboardInterrupt: Ctrl-C; the parameters are the best so far. At all else they are where the call began.
 
         Warns:
             UserWarning: the loss at one and the same point has changed: mini-batches, dropout.
@@ -177,18 +176,13 @@ class FullBatch(torch.optim.Optimizer):
             self._ended = None
             raise
         status = int(progress.status)
-        if status == INTERRUPTED:  # the best so far stays, and the loop around this call ends
-            self._put(progress.x)
-            self.state[parameters[0]].pop("walk", None)
-            self._ended = None
-            raise KeyboardInterrupt
         self.converged, self.stalled = status == CONVERGED, status == STALLED
         self.message = {
             CONVERGED: "The gradient is small enough: no entry is larger than gtol.",
             STALLED: "No lower point was found.",
             -1: "The loss or its gradient is not finite.",
         }.get(status, "max_iter steps were taken.")
-        if walks and status != STALLED:
+        if walks and status not in (STALLED, INTERRUPTED):
             self._put(walks[0].x)
             # A line search that gave up leaves nothing to go on with; anything else goes on from here.
             self.state[parameters[0]]["walk"] = walks[0].state()
@@ -197,6 +191,8 @@ class FullBatch(torch.optim.Optimizer):
         self._put(progress.x)
         self.state[parameters[0]].pop("walk", None)
         self._ended = None
+        if status == INTERRUPTED:
+            raise KeyboardInterrupt  # for the loop around this call
         return float(progress.fun)
 
 
@@ -261,20 +257,15 @@ class _ClosureProblem:
         parameters = self.optimizer._parameters()
         gradient = self._gradient(x)
         along = torch.from_numpy(v) if isinstance(v, np.ndarray) else v
-        return self.optimizer._vector(list(torch.autograd.grad(gradient, parameters, along, materialize_grads=True)))
+        return self.optimizer._vector(torch.autograd.grad(gradient, parameters, along, materialize_grads=True))
 
     @DIFFERENTIATING
     def hessian(self, x: Array, members: Rows) -> Array:
         self._charge(2 * x.shape[-1])
         parameters = self.optimizer._parameters()
         gradient = self._gradient(x)
-        rows = [
-            self.optimizer._vector(
-                list(torch.autograd.grad(entry, parameters, retain_graph=True, materialize_grads=True))
-            )
-            for entry in gradient
-        ]
-        return namespace(x).stack(rows)
+        rows = (torch.autograd.grad(g, parameters, retain_graph=True, materialize_grads=True) for g in gradient)
+        return namespace(x).stack([self.optimizer._vector(row) for row in rows])
 
 
 def _same(saved: Array, x: Array) -> bool:
@@ -290,7 +281,7 @@ class BFGS(FullBatch):
         gtol: a call ends early where no entry of the gradient is larger. Default 1e-7.
         lr: the very first trial is so many times as long as it would be. Default 1.
         self_scaled: the self-scaled Broyden family, for physics-informed networks. Default False.
-        search: the line search. Default: Wolfe or approximate Wolfe.
+        search: the line search, or its name, as for `minimize`. Default: Wolfe or approximate Wolfe.
 
     Example:
         >>> x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
@@ -314,7 +305,7 @@ class BFGS(FullBatch):
         *,
         lr: float = 1.0,
         self_scaled: bool = False,
-        search: Search = loose_wolfe,
+        search: Search | str = loose_wolfe,
     ):
         self.self_scaled, self.search = self_scaled, search
         super().__init__(params, max_iter, gtol, lr)
@@ -333,7 +324,7 @@ class LBFGS(FullBatch):
         gtol: a call ends early where no entry of the gradient is larger. Default 1e-7.
         lr: the very first trial is so many times as long as it would be. Default 1.
         history_size: how many pairs it remembers. Default 100, as in torch.
-        search: the line search. Default: Wolfe or approximate Wolfe.
+        search: the line search, or its name, as for `minimize`. Default: Wolfe or approximate Wolfe.
     """
 
     def __init__(
@@ -344,7 +335,7 @@ class LBFGS(FullBatch):
         *,
         lr: float = 1.0,
         history_size: int = 100,
-        search: Search = loose_wolfe,
+        search: Search | str = loose_wolfe,
     ):
         self.history_size, self.search = whole("history_size", history_size, 1), search
         super().__init__(params, max_iter, gtol, lr)
@@ -363,7 +354,7 @@ class ConjugateGradient(FullBatch):
         gtol: a call ends early where no entry of the gradient is larger. Default 1e-7.
         lr: the very first trial is so many times as long as it would be. Default 1.
         beta: one of the functions of `thalweg.minimize.direction.conjugate_gradient`. Default: hybrid.
-        search: the line search. Default: strong Wolfe with c2 = 0.2.
+        search: the line search, or its name, as for `minimize`. Default: strong Wolfe with c2 = 0.2.
     """
 
     def __init__(
@@ -374,7 +365,7 @@ class ConjugateGradient(FullBatch):
         *,
         lr: float = 1.0,
         beta: Beta = hybrid,
-        search: Search = sharp_wolfe,
+        search: Search | str = sharp_wolfe,
     ):
         self.beta, self.search = beta, search
         super().__init__(params, max_iter, gtol, lr)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -16,19 +15,9 @@ import torch
 from torch.utils import _pytree as pytree
 
 from thalweg.minimize.arrays import Array, Number, Rows, copied, matvec, namespace
+from thalweg.minimize.returned import argument, as_many, number, real, refusal, with_graph
 
-SINGLE: Any = (torch.Tensor, np.ndarray, Real)  # what may hold one number
 EMPTY = "x0 is empty; it must hold at least one number."
-
-REFUSED = {  # what torch says where autograd cannot go through fun, and what is to be done
-    "Can't call numpy()": "fun uses numpy on x and jac is None; a numpy function must bring its gradient.",
-    "leaf Variable that requires grad": "fun changes x in place; it must make new tensors.",
-    "vmap: It looks like": "fun asks for a number of x, by .item() or in an if, and batched is True; torch.where "
-    "chooses for each problem, and with vectorized=True fun gets them all.",
-    "vmap: called random": "fun draws random numbers; it must be the same function at every call.",
-    "Inference tensors cannot be saved": "fun uses a tensor made under torch.inference_mode(), which autograd refuses; "
-    "give it a clone made outside.",
-}
 
 
 def on_numpy(device: torch.device) -> bool:
@@ -138,7 +127,7 @@ class Problem:
                         "all problems share belongs into fun itself."
                     )
             if jac is None and not vectorized:
-                self.args = tuple(_tensor(arg, form.device) for arg in args)
+                self.args = tuple(argument(arg, form.device) for arg in args)
         self.on_host = on_numpy(form.device)
         self.graph: tuple[Any, Any, Any] = (None, None, None)
         if jac is None:
@@ -199,7 +188,7 @@ class Problem:
     def _batch_given(self, x: Array, members: np.ndarray) -> tuple[Array, Array]:
         """The user's own gradients, of all at once."""
         values, grads = self._given(self._argument(x), self._arguments(members))
-        values = torch.as_tensor(_as_many(values, x)).detach()
+        values = torch.as_tensor(as_many(values, x)).detach()
         return self._array(values), self._gradient(grads, x)
 
     def _gradient(self, grad: Any, x: Array, what: str = "the gradient") -> Array:
@@ -207,7 +196,7 @@ class Problem:
         if self.form.numpy:
             array = np.array(grad)  # a copy: the user may use his own again
             if array.dtype != x.dtype:
-                array = _real(array, what).astype(x.dtype)
+                array = real(array, what).astype(x.dtype)
             if array.size != x.size:
                 raise ValueError(f"{what} has the shape {array.shape}; it must have that of x0.")
             return array if array.shape == x.shape else array.reshape(x.shape)
@@ -216,10 +205,10 @@ class Problem:
     def _number(self, value: Any) -> Number:
         """The value of one problem, where the loop wants it."""
         if self.on_host:
-            return np.float64(_number(value))
+            return np.float64(number(value))
         if isinstance(value, torch.Tensor) and value.numel() == 1:
             return value.detach().reshape(())  # it stays where it is: the loop fetches it with its other numbers
-        return torch.tensor(_number(value), dtype=torch.float64, device=self.form.device)
+        return torch.tensor(number(value), dtype=torch.float64, device=self.form.device)
 
     def _value(self, x: torch.Tensor) -> torch.Tensor:
         """fun at one point (n,), as a tensor with its graph."""
@@ -236,8 +225,8 @@ class Problem:
         """What fun returns for x, if autograd can go through it."""
         try:
             value = self.fun(self.form.tensors(x), *args)
-        except RuntimeError as error:
-            said = next((REFUSED[part] for part in REFUSED if part in str(error)), None)
+        except (RuntimeError, TypeError) as error:
+            said = refusal(error)
             if said is None:
                 raise
             raise TypeError(said) from error
@@ -254,7 +243,7 @@ class Problem:
         with torch.inference_mode(False):  # gradients on, also where the caller is in no_grad or inference_mode
             leaf = self._torch(x).detach().requires_grad_()
             value = self._value(leaf)
-        (grad,) = torch.autograd.grad(_with_graph(value), leaf)
+        (grad,) = torch.autograd.grad(with_graph(value), leaf)
         return self._array(value), self._array(grad)
 
     def _batch_autograd(self, x: Array, members: np.ndarray) -> tuple[Array, Array]:
@@ -262,8 +251,8 @@ class Problem:
         if self.vectorized:
             with torch.inference_mode(False):
                 leaf = self._torch(x).detach().requires_grad_()
-                values = _as_many(self._asked(leaf, *args), x)
-                (grads,) = torch.autograd.grad(_with_graph(values).sum(), leaf)
+                values = as_many(self._asked(leaf, *args), x)
+                (grads,) = torch.autograd.grad(with_graph(values).sum(), leaf)
         else:
             grads, values = torch.func.vmap(torch.func.grad_and_value(self._pure))(self._torch(x), *args)
         return self._array(values), self._array(grads)
@@ -306,7 +295,7 @@ class Problem:
         shape = (*x.shape, x.shape[-1])
         if math.prod(np.shape(H)) != math.prod(shape):
             raise ValueError(f"hess returned the shape {tuple(np.shape(H))}; it must be {shape}.")
-        H = H if isinstance(H, torch.Tensor) else torch.from_numpy(_real(H, "hess's matrix"))
+        H = H if isinstance(H, torch.Tensor) else torch.from_numpy(real(H, "hess's matrix"))
         return self._array(H.detach().reshape(shape).to(self.form.start))
 
     def product(self, x: Array, v: Array, members: Rows) -> Array:
@@ -352,47 +341,3 @@ class Problem:
 def hessian(fun: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     """Reverse over reverse: every operation has a backward, not every one a forward derivative."""
     return torch.func.jacrev(torch.func.grad(fun))
-
-
-def _real(value: Any, what: str) -> np.ndarray:
-    """What the user's function returned, in a copy, if it holds real numbers."""
-    array = np.array(value)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{what} holds {array.dtype}; it must hold real numbers.")
-    return array
-
-
-def _tensor(arg: Any, device: torch.device) -> torch.Tensor:
-    """One of args, as vmap wants it."""
-    if isinstance(arg, torch.Tensor):
-        return arg
-    try:
-        return torch.from_numpy(np.array(arg)).to(device)
-    except (TypeError, ValueError):
-        raise TypeError(f"args holds {type(arg).__name__}; many problems at once need tensors or arrays.") from None
-
-
-def _number(value: Any) -> float:
-    """One number of a 0-d array, a tensor or an array of one entry."""
-    if isinstance(value, float):
-        return value
-    if not isinstance(value, SINGLE):
-        raise TypeError(f"fun returned {type(value).__name__}; it must return one number.")
-    size = value.numel() if isinstance(value, torch.Tensor) else np.size(value)
-    if size != 1:
-        raise ValueError(f"fun returned the shape {np.shape(value)}; it must return one number.")
-    return float(value if np.ndim(value) == 0 else value.reshape(()))
-
-
-def _with_graph(value: torch.Tensor) -> torch.Tensor:
-    """What fun returned, if there is something to differentiate."""
-    if not value.requires_grad:
-        raise ValueError("fun returned a value without a graph; it must be computed from x by torch operations.")
-    return value
-
-
-def _as_many(values: Any, x: Array) -> Any:
-    """What a vectorized fun returned for the points x, if it is as many numbers."""
-    if tuple(np.shape(values)) != (len(x),):
-        raise ValueError(f"fun returned the shape {tuple(np.shape(values))}; vectorized, it must return {(len(x),)}.")
-    return values

@@ -15,7 +15,7 @@ from thalweg.minimize.card import MethodCard
 
 def prepare(H: Any, g: Any) -> dict[str, Any]:
     """Eigenvalues, eigenvectors and the gradient in their basis, once per Hessian (..., n, n)."""
-    values, vectors = namespace(H).linalg.eigh((H + H.swapaxes(-1, -2)) / 2)
+    values, vectors = namespace(H).linalg.eigh(H / 2 + H.swapaxes(-1, -2) / 2)
     return {"values": values, "vectors": vectors, "c": vecmat(g, vectors)}
 
 
