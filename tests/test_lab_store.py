@@ -409,6 +409,46 @@ def test_what_a_cache_keeps_a_module_of_torchs_and_what_a_set_holds_are_read():
         assert fingerprint.of_function(made(*other)) != same
 
 
+@pytest.mark.parametrize(
+    "constant",
+    [
+        "pathlib.Path('{0}.csv')",
+        "numpy.int64({0})",
+        "types.SimpleNamespace(width={0})",
+        "argparse.Namespace(width={0})",
+        "range({0})",
+        "collections.deque([{0}])",
+        "re.compile('{0}')",
+        "fractions.Fraction({0}, 7)",
+        "datetime.timedelta({0})",
+        "Slots({0})",
+    ],
+)
+def test_a_constant_of_whatever_kind_counts(constant):
+    def made(number):
+        source = f"""
+            import argparse, collections, dataclasses, datetime, fractions, numpy, pathlib, re, types
+
+            @dataclasses.dataclass(slots=True)
+            class Slots:
+                width: int
+
+            constant = {constant.format(number)}
+
+            def loss(model, batch):
+                return constant
+        """
+        scope = {"__name__": "users"}
+        sys.modules["users"] = types.ModuleType("users")  # dataclasses look there
+        try:
+            exec(textwrap.dedent(source), scope)
+        finally:
+            del sys.modules["users"]
+        return fingerprint.of_function(scope["loss"])
+
+    assert made(5) == made(5) != made(6)
+
+
 def test_data_of_another_order_or_sign_are_others_and_rounding_is_not():
     x = torch.randn(1000, generator=torch.Generator().manual_seed(0))
     same = fingerprint.of_function(x)

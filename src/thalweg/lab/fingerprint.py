@@ -7,13 +7,19 @@ where a file lies, and a comment between two functions changes nothing.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import inspect
+import re
 import sys
 import types
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from functools import cache, partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import EllipsisType
 from typing import Any
 
@@ -25,7 +31,11 @@ from thalweg.lab.task import Task
 
 # Of our own modules, those that hold what a run computes; the others are the same for every task and rule.
 OURS = ("thalweg.workloads", "thalweg.rules", "thalweg.transforms", "thalweg.minimize")
-OPEN = (torch.utils.data.Dataset, torch.utils.data.DataLoader, torch.nn.Module)  # read, also those of packages
+# Of packages: values that their repr tells whole, and objects whose attributes are read.
+TOLD = (np.generic, range, slice, Fraction, Decimal, date, time, timedelta, re.Pattern)
+OPEN = (
+    torch.utils.data.Dataset, torch.utils.data.DataLoader, torch.nn.Module, types.SimpleNamespace, argparse.Namespace,
+)  # fmt: skip
 DEEP = 12  # containers and objects inside each other are followed no further
 
 
@@ -104,12 +114,16 @@ class _Reading:
             self._write("lazy", str(thing.dtype))
         elif isinstance(thing, torch.Tensor | np.ndarray):
             self._write(*_numbers(thing))
+        elif isinstance(thing, TOLD):
+            self._write(type(thing).__qualname__, repr(thing))
+        elif isinstance(thing, PurePath):  # a project may move
+            self._write("path", thing.name if thing.is_absolute() else thing.as_posix())
         elif isinstance(thing, Mapping):
             self._write("mapping", len(thing))
             for key, value in thing.items():
                 self._read(key, depth + 1)
                 self._read(value, depth + 1)
-        elif isinstance(thing, tuple | list):
+        elif isinstance(thing, tuple | list | deque):
             self._write("list", len(thing))
             for each in thing:
                 self._read(each, depth + 1)
@@ -182,10 +196,21 @@ class _Reading:
         if _followed(kind.__module__):
             self._class(kind, depth)
         if isinstance(thing, OPEN) or _followed(kind.__module__):
-            for name, value in sorted(getattr(thing, "__dict__", {}).items()):
+            for name, value in sorted({**_slots(thing), **getattr(thing, "__dict__", {})}.items()):
                 hooks = isinstance(thing, torch.nn.Module) and "_hooks" in name and isinstance(value, Mapping)
                 self._write(name)
                 self._read(list(value.values()) if hooks else value, depth + 1)  # their keys count all of a process
+
+
+def _slots(thing: Any) -> dict[str, Any]:
+    """What an object keeps in slots."""
+    found: dict[str, Any] = {}
+    for kind in type(thing).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__") and hasattr(thing, name):
+                found[name] = getattr(thing, name)
+    return found
 
 
 @cache
