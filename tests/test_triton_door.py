@@ -90,7 +90,7 @@ def test_a_planned_step_is_the_general_one(name, monkeypatch):
     alike(drive(planned, 2, 1), drive(general, 2, 1))
 
 
-@pytest.mark.parametrize("change", ["flag", "direction", "moved", "slot", "gone", "layout", "dtype"])
+@pytest.mark.parametrize("change", ["flag", "direction", "moved", "slot", "gone", "layout", "dtype", "count"])
 def test_a_plan_says_no_when_it_does_not_fit(change):
     walks = []
     for engine in ("triton", "eager"):
@@ -106,6 +106,8 @@ def test_a_plan_says_no_when_it_does_not_fit(change):
             optimizer.state[params[0]]["exp_avg"].data = torch.ones(5, dtype=torch.float64)
         if change == "slot":
             optimizer.state[params[0]]["exp_avg"] = torch.ones(5, dtype=torch.float64)
+        if change == "count":
+            optimizer.state[params[0]]["step"].data = torch.tensor(7.0)
         if change == "gone":
             optimizer.state[params[0]].clear()
         drive(optimizer, 1, 2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from operator import is_
 from typing import Any
 
 import torch
@@ -28,25 +29,28 @@ class DevicePlan:
         self, graph: Graph, cells: Sequence[Cell], group: Mapping[str, Any], state: Mapping[Any, Any],
         keys: Mapping[str, str], settings: Settings, t: int,
     ):  # fmt: skip
-        self.settings, self.t, self.known = settings, t, len(state)
+        self.settings, self.t, self.states = settings, t, list(state.values())
         self.params, self.listed = moving(group), list(group["params"])
         self.cells = [cell._replace(g=cell.p) for cell in cells]  # a plan must not keep gradients alive
         self.dtypes = [cell.g.dtype for cell in cells]
         self.laid_out = [(p.shape, p.stride(), order(p)) for p in self.params]
-        self.owners = [state.get(p, {}) for p in self.params]
-        self.keys = [(name, key) for name, key in keys.items() if name != "t"]
-        self.counts = [owner[keys["t"]] for owner in self.owners] if "t" in keys else []
+        owners = [state.get(p, {}) for p in self.params]
+        self.kept = [(owner, key, owner[key]) for owner in owners for key in keys.values()]
+        self.counts = [owner[keys["t"]] for owner in owners] if "t" in keys else []
         self.stops = graph.model_wide
         self.runs: list[Run] = []
         self.stopped: list[Run] = []
         self.capturable = bool(group.get("capturable"))
+        # numpy reads and writes a number on the host in a fraction of the time that torch takes
+        self.on_host = [] if self.capturable else [count.numpy() for count in self.counts]
+        self.places = [count.data_ptr() for count in self.counts]
         self.now = self._switches(group)
         self.changes = changes(graph, cells[0], "t" in keys) and not self.capturable
         self.own = () if self.capturable else graph.host_slots  # numbers that all tensors of a launch share, as t
         places = [cell._replace(tensor=i) for i, cell in enumerate(cells)]
         parts = alike(places, functools.partial(triton.memory_of, graph), graph.host_slots).items()
         self.parts = [
-            (device, triton.program(graph, memory), [cell.tensor for cell in its])
+            (device, triton.program(graph, memory), [(cell.tensor, self.cells[cell.tensor]) for cell in its])
             for (device, memory, *_), its in parts
         ]
 
@@ -66,28 +70,24 @@ class DevicePlan:
 
     def ready(self, group: dict[str, Any], params: list[torch.Tensor], state: Mapping[Any, Any]) -> bool:
         """Whether the step can be taken so."""
-        if len(params) != len(self.listed) or len(state) != self.known or self._switches(group) != self.now:
+        if len(params) != len(self.listed) or len(state) != len(self.states) or self._switches(group) != self.now:
             return False
-        if any(p is not known for p, known in zip(params, self.listed, strict=True)):
+        if not all(map(is_, params, self.listed)) or not all(map(is_, state.values(), self.states)):
+            return False
+        if not all([owner.get(key) is value for owner, key, value in self.kept]):
             return False
         params = moving(group)
         if len(params) != len(self.params) or not all(map(self._fits, range(len(params)), params)):
-            return False
-        for p, owner, cell in zip(params, self.owners, self.cells, strict=True):
-            if state.get(p, owner) is not owner:
-                return False
-            if any(owner.get(key) is not cell.slots[name] for name, key in self.keys):
-                return False
-        if any(owner["step"] is not count for owner, count in zip(self.owners, self.counts, strict=False)):
             return False
         if self.changes and any(triton_machine.capturing(device) for device, *_ in self.parts):
             return False  # the general way refuses it
         ts = self._step_numbers()
         if ts is None:
             return False
+        gradients: list[Any] = [p.grad for p in params]
         self.runs = []
-        for device, program, places in self.parts:
-            cells = [self.cells[i]._replace(g=params[i].grad, t=ts[i]) for i in places]
+        for device, program, its in self.parts:
+            cells = [Cell(c.p, gradients[i], c.slots, ts[i], c.store, c.tensor) for i, c in its]
             hyper = {
                 name: triton.number(group.get(key, default) if item is None else group[key][item], device)
                 for name, (key, item, default) in self.settings.numbers.items()
@@ -98,7 +98,9 @@ class DevicePlan:
     def take(self) -> None:
         """The step, for which all is ready; of a rule that sums over the model, its beginning."""
         runs, self.runs = self.runs, []
-        if self.counts:
+        for count in self.on_host:
+            count += 1
+        if self.counts and self.capturable:
             torch._foreach_add_(self.counts, 1.0)  # pyright: ignore[reportPrivateImportUsage]
         if self.stops:
             self.stopped = runs
@@ -107,12 +109,14 @@ class DevicePlan:
         torch.autograd.graph.increment_version(self.params)
 
     def _step_numbers(self) -> list[Any] | None:
-        """Each tensor's t: on the device, or a number; None where the tensors of a part are not equally far."""
+        """Each tensor's t: on the device, or a number; None where a part is not equally far, or a count moved."""
         if self.counts and self.capturable:
             return self.counts
-        ts = [int(count.item()) + 1 for count in self.counts] or [self.t] * len(self.cells)
-        for _, _, places in self.parts:
-            if len({(ts[i], *(self.cells[i].slots[name].item() for name in self.own)) for i in places}) > 1:
+        if [count.data_ptr() for count in self.counts] != self.places:
+            return None
+        ts = [int(count) + 1 for count in self.on_host] or [self.t] * len(self.cells)
+        for _, _, its in self.parts:
+            if len({(ts[i], *[cell.slots[name].item() for name in self.own]) for i, cell in its}) > 1:
                 return None
         return ts
 
@@ -122,7 +126,6 @@ class DevicePlan:
         return (
             g is not None
             and p is self.params[i]
-            and p is self.cells[i].p
             and p.shape == g.shape == shape
             and p.stride() == strides
             and g.layout is torch.strided

@@ -24,7 +24,7 @@ from thalweg.engine.store import step_key
 from thalweg.engine.trace import trace
 from thalweg.engine.triton_machine import capturing, load, on, options, runs_on
 from thalweg.engine.triton_source import LANES, MEMORY, Printed, print_kernels
-from thalweg.engine.triton_table import KEPT, Table, entry, mapped
+from thalweg.engine.triton_table import KEPT, Table, column, mapped
 from thalweg.signature import Rule, signature_of
 
 # ---- from a graph to functions
@@ -100,7 +100,7 @@ class Program:
         """The table of these tensors: the one of an earlier step, if they lie where they lay."""
         sizes = tuple(cell.p.numel() for cell in cells)
         lengths = tuple(row_length(cell.p) for cell in cells) if self.by_rows else ()
-        places = tuple(entry(cell, name) for name in self.printed.fixed for cell in cells)
+        places = tuple(place for name in self.printed.fixed for place in column(cells, name))
         device = cells[0].p.device
         item = 8 if dict(self.memory)["p"] == "float64" else 4
         given = self.printed, sizes, places, mapped(sizes, lengths, device), item
@@ -138,8 +138,8 @@ class Program:
         values = [_value(node, known) for node in self.printed.scalars]
         values += [step_key(seed, t, place) for place in self.printed.draws]
         table = torch.empty(rows, max(1, len(values)), dtype=torch.float64, device=device)
-        for column, value in enumerate(values):
-            _put(table[:, column], value)
+        for j, value in enumerate(values):
+            _put(table[:, j], value)
         for name in self.own:
             new = torch.empty(rows, dtype=torch.float64, device=device)
             _put(new, _value(graph.outputs[name], known))

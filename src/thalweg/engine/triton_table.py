@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import struct
+from collections.abc import Sequence
 from itertools import accumulate
 
 import torch
@@ -108,6 +109,10 @@ class Table:
             load(WRITE).write[(1,)](self.data[begin + at :], len(part), *padded)
 
 
-def entry(cell: Cell, name: str) -> int:
-    """What stands in the table for a tensor: an address, or its own key of random bits."""
-    return tensor_key(cell.tensor) if name == TENSOR_KEY else cell.kept[name].data_ptr()
+def column(cells: Sequence[Cell], name: str) -> list[int]:
+    """What stands in the table for each tensor: an address, or its own key of random bits."""
+    if name == TENSOR_KEY:
+        return [tensor_key(cell.tensor) for cell in cells]
+    if name == "p":
+        return [cell.p.data_ptr() for cell in cells]
+    return [cell.slots[name].data_ptr() for cell in cells]
