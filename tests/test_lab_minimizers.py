@@ -11,6 +11,7 @@ import torch
 import thalweg as tw
 from thalweg import workloads
 from thalweg.lab.candidates import MINIMIZERS, Candidate
+from thalweg.lab.comparison import prepared
 from thalweg.lab.run import Run
 from thalweg.lab.task import Task, TaskError
 from thalweg.lab.train import Training, train
@@ -133,12 +134,12 @@ def test_mini_batches_and_dropout_are_refused_in_one_sentence():
         tw.compare("digits", "bfgs,adamw")
     with pytest.raises(TaskError, match=r"lbfgs needs all the data .* loss without chance"):
         tw.compare("poisson_pinn", "adamw,lbfgs")
-    tw.lab.comparison.prepared("poisson_pinn_fixed", "adamw,lbfgs")
+    prepared("poisson_pinn_fixed", "adamw,lbfgs")
 
 
 def test_names():
     with pytest.raises(ValueError, match="Did you mean 'adam'"):
-        tw.lab.comparison.prepared("breast_cancer", "bfgs,adamv")
+        prepared("breast_cancer", "bfgs,adamv")
     assert {Candidate(name, name).title for name in NAMES} >= {"BFGS", "L-BFGS"}
 
 

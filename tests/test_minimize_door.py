@@ -426,6 +426,21 @@ def test_a_function_without_a_minimum_is_said_to_be_one(method):
     assert "fun falls without end" in result.message
 
 
+@pytest.mark.parametrize("method", ["newton", "newton-cg", "newton-line"])
+def test_a_hessian_may_be_sparse_as_in_scipy(method):
+    sparse_matrix = pytest.importorskip("scipy.sparse").diags_array
+
+    def fun(x):
+        return ((x - 1) ** 4).sum(), 4 * (x - 1) ** 3
+
+    dense, sparse = (
+        tw.minimize(fun, np.zeros(3), jac=True, method=method, hess=lambda x, kind=kind: kind(12 * (x - 1) ** 2))
+        for kind in (np.diag, sparse_matrix)
+    )
+    assert sparse.success
+    assert np.array_equal(dense.x, sparse.x)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("method", ["newton", "newton-cg"])
 @pytest.mark.parametrize("fun", [torch.sum, lambda x: -x.square().sum(), lambda x: -(x**4).sum()])

@@ -294,6 +294,37 @@ def test_sparse_gradients_are_gradients():
     assert torch.equal(embedded(sparse=True), embedded(sparse=False))
 
 
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_call_that_begins_where_it_may_end_forgets_nothing(make):
+    _, optimizer, closure = regression(lambda params: make(params, max_iter=5))
+    optimizer.step(closure)
+    (known,) = (copy.deepcopy(each["walk"]) for each in optimizer.state.values())
+    group = optimizer.param_groups[0]
+    group["gtol"] = 1e6  # reached where it stands
+    optimizer.step(closure)
+    assert optimizer.converged
+    (walk,) = (each["walk"] for each in optimizer.state.values())
+    torch.testing.assert_close(walk, known, rtol=0, atol=0)
+    group["gtol"] = 1e-7
+    _, other, again = regression(lambda params: make(params, max_iter=5))
+    other.step(again)
+    assert optimizer.step(closure) == other.step(again)
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_float32_rounding_of_the_loss_is_no_noise(make, recwarn):
+    _, optimizer, closure = regression(lambda params: make(params, max_iter=4), torch.float32)
+    calls = []
+
+    def rounded():
+        calls.append(1)
+        return closure() * (1 + 3e-7 * (len(calls) % 3))  # sums in another order, as on a GPU
+
+    for _ in range(3):
+        optimizer.step(rounded)
+    assert not recwarn
+
+
 def test_a_search_goes_by_name_and_a_wrong_one_is_refused_before_the_first_step():
     p = torch.nn.Parameter(torch.ones(2))
     assert tw.BFGS([p], search="hager-zhang").method(2).name == "bfgs"

@@ -70,7 +70,8 @@ def minimize(
             Default: "newton" where hess is given, "newton-cg" where hessp is, else "bfgs" up to 500
             unknowns (where the matrices of a batch are under 4 GB), and "lbfgs" above.
         jac: see fun. Default None: autograd.
-        hess: ``hess(x, *args) -> (n, n)``; with `vectorized` (k, n, n). Default: autograd.
+        hess: ``hess(x, *args) -> (n, n)``, also one of SciPy's sparse matrices; with `vectorized` (k, n, n). Default:
+            autograd.
         hessp: ``hessp(x, v, *args) -> (n,)``; with `vectorized` (k, n). Default: autograd.
         bounds: refused; there are no constrained methods here.
         tol: the same as ``options["gtol"]``.

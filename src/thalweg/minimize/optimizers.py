@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from thalweg.minimize.arrays import Array, Number, Rows, namespace
+from thalweg.minimize.arrays import Array, Number, Rows, epsilon, namespace
 from thalweg.minimize.direction.conjugate_gradient import Beta, hybrid
 from thalweg.minimize.loop import CONVERGED, INTERRUPTED, STALLED, Limits, run
 from thalweg.minimize.methods import Method, bfgs, cg, limited, newton_cg, newton_exact, self_scaled_broyden, whole
@@ -155,7 +155,7 @@ class FullBatch(torch.optim.Optimizer):
                 problem.paid = again is not None  # whatever it asks for here was paid when the last step ended
                 walk = method.begin(counted, x, f, g)
                 problem.paid = False
-                if again and abs(f - again["f"]) > 1e-9 * abs(again["f"]):
+                if again and abs(f - again["f"]) > max(1e-9, 100 * epsilon(x)) * abs(again["f"]):
                     warnings.warn(
                         f"the loss at the same point was {again['f']:g} and is now {f:g}; {type(self).__name__} "
                         "needs a closure without chance: all the data, no dropout.",
@@ -189,7 +189,8 @@ class FullBatch(torch.optim.Optimizer):
             self._ended = walks[0] if self.meter is not None else None
             return float(walks[0].f)
         self._put(progress.x)
-        self.state[parameters[0]].pop("walk", None)
+        if walks:
+            self.state[parameters[0]].pop("walk", None)
         self._ended = None
         if status == INTERRUPTED:
             raise KeyboardInterrupt  # for the loop around this call

@@ -293,6 +293,7 @@ class Problem:
     def _matrices(self, H: Any, x: Array) -> Array:
         """What hess returned, as (..., n, n)."""
         shape = (*x.shape, x.shape[-1])
+        H = H.toarray() if hasattr(H, "toarray") else H  # SciPy's sparse matrices
         if math.prod(np.shape(H)) != math.prod(shape):
             raise ValueError(f"hess returned the shape {tuple(np.shape(H))}; it must be {shape}.")
         H = H if isinstance(H, torch.Tensor) else torch.from_numpy(real(H, "hess's matrix"))
