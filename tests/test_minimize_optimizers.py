@@ -51,9 +51,15 @@ def test_the_loss_falls(make):
     before = float(closure().detach())
     losses = [optimizer.step(closure) for _ in range(5)]
     assert losses[-1] < losses[0] < before
-    assert losses[-1] == pytest.approx(float(closure().detach()), rel=1e-12)
+    assert losses[-1].item() == pytest.approx(float(closure().detach()), rel=1e-12)  # as of torch
     assert isinstance(optimizer, torch.optim.Optimizer)
     assert all(p.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("made", [tw.BFGS, tw.LBFGS, tw.ConjugateGradient, tw.Newton])
+def test_settings_go_by_name(made):
+    with pytest.raises(TypeError, match="positional"):
+        made([torch.nn.Parameter(torch.ones(2))], 1)  # torch's LBFGS would take it for lr
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -82,7 +88,7 @@ def test_many_short_calls_are_one_long_call(name):
     long = one.step(closure)
     _, many, closure = regression(lambda params: MAKERS[name](params, max_iter=1))
     short = [many.step(closure) for _ in range(12)]
-    assert short[-1] == pytest.approx(long, rel=1e-12)
+    assert short[-1].item() == pytest.approx(long.item(), rel=1e-12)
 
 
 def test_parameters_changed_from_outside_start_anew_and_noise_is_warned_of():

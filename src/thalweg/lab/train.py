@@ -204,7 +204,7 @@ class Training:
         if after and loss is not None:
             self._put(after)
             self._spent = spent
-            self._losses.append(loss)
+            self._losses.append(loss.item())
             self._pass(spent)
             if not all_finite(self.parameters):
                 self.why = f"a parameter is not finite after step {self.step}"

@@ -117,7 +117,7 @@ class FullBatch(torch.optim.Optimizer):
     def _gradients(self) -> Array:
         return self._vector([torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in self._parameters()])
 
-    def step(self, closure: Callable[[], Any]) -> float:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def step(self, closure: Callable[[], Any]) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Take up to `max_iter` steps.
 
         Args:
@@ -125,7 +125,7 @@ class FullBatch(torch.optim.Optimizer):
                 returns the loss. It is called with gradients enabled, several times per step.
 
         Returns:
-            The loss where the parameters now are.
+            The loss where the parameters now are: a float64 tensor of one number on the CPU, without a graph.
 
         Raises:
             KeyboardInterrupt: Ctrl-C; the parameters are the best so far. At all else they are where the call began.
@@ -187,14 +187,14 @@ class FullBatch(torch.optim.Optimizer):
             # A line search that gave up leaves nothing to go on with; anything else goes on from here.
             self.state[parameters[0]]["walk"] = walks[0].state()
             self._ended = walks[0] if self.meter is not None else None
-            return float(walks[0].f)
+            return torch.tensor(float(walks[0].f), dtype=torch.float64)
         self._put(progress.x)
         if walks:
             self.state[parameters[0]].pop("walk", None)
         self._ended = None
         if status == INTERRUPTED:
             raise KeyboardInterrupt  # for the loop around this call
-        return float(progress.fun)
+        return torch.tensor(float(progress.fun), dtype=torch.float64)
 
 
 DIFFERENTIATING = torch.inference_mode(False)  # gradients on, also where the caller is in no_grad or inference_mode
@@ -301,9 +301,9 @@ class BFGS(FullBatch):
     def __init__(
         self,
         params: Any,
+        *,
         max_iter: int = 20,
         gtol: float = 1e-7,
-        *,
         lr: float = 1.0,
         self_scaled: bool = False,
         search: Search | str = loose_wolfe,
@@ -331,9 +331,9 @@ class LBFGS(FullBatch):
     def __init__(
         self,
         params: Any,
+        *,
         max_iter: int = 20,
         gtol: float = 1e-7,
-        *,
         lr: float = 1.0,
         history_size: int = 100,
         search: Search | str = loose_wolfe,
@@ -361,9 +361,9 @@ class ConjugateGradient(FullBatch):
     def __init__(
         self,
         params: Any,
+        *,
         max_iter: int = 20,
         gtol: float = 1e-7,
-        *,
         lr: float = 1.0,
         beta: Beta = hybrid,
         search: Search | str = sharp_wolfe,
@@ -389,7 +389,7 @@ class Newton(FullBatch):
 
     backward = False
 
-    def __init__(self, params: Any, max_iter: int = 20, gtol: float = 1e-7, *, lr: float = 1.0, matrix: int = 500):
+    def __init__(self, params: Any, *, max_iter: int = 20, gtol: float = 1e-7, lr: float = 1.0, matrix: int = 500):
         self.matrix = matrix
         super().__init__(params, max_iter, gtol, lr)
 
