@@ -6,7 +6,7 @@ import importlib.util
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, chdir, nullcontext
+from contextlib import AbstractContextManager, chdir, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -283,7 +283,8 @@ class Comparison:
             interrupted = True
             if store:
                 store.commit()
-            report(Stopped())
+            with suppress(KeyboardInterrupt):  # a `progress` that stops it at every event stops it once
+                report(Stopped())
             _stopped(plan, findings)
         data = summary(
             self.task, self.spec, self.competitors, plan, findings, costs,
