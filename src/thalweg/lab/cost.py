@@ -52,11 +52,11 @@ def cost_of(task: Task, configure: Configure, seed: int) -> Cost:
             iterate_once(optimizer)
         times, first = [], time.perf_counter()
         for batch_seconds, batch in _timed(task, seed):
-            begun = time.perf_counter()
-            optimizer.zero_grad()
             if isinstance(optimizer, FullBatch):  # its steps are evaluations, on the same data
                 times.append(_evaluation(task, model, optimizer, batch))
             else:
+                begun = time.perf_counter()
+                optimizer.zero_grad()
                 loss = task.loss(model.train(), batch)
                 loss.item()
                 loss.backward()

@@ -40,9 +40,10 @@ def optuna(folder: Folder) -> list[Path]:
     path = folder.path / "optuna.db"
     path.unlink(missing_ok=True)
     direction = "maximize" if folder.mode == "max" else "minimize"
-    for name in dict.fromkeys(row["optimizer"] for row in folder.rows):
+    rows = folder.furthest
+    for name in dict.fromkeys(row["optimizer"] for row in rows):
         study = package.create_study(storage=f"sqlite:///{path}", study_name=name, direction=direction)
-        for row in folder.furthest:
+        for row in rows:
             if row["optimizer"] != name:
                 continue
             run, ended = row["run"], datetime.fromisoformat(row["ended"]).replace(tzinfo=None)

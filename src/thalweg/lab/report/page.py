@@ -14,6 +14,7 @@ from thalweg.lab.report.words import (
     code,
     events,
     halving,
+    heading,
     is_confirmed,
     ledger_sentence,
     metric_format,
@@ -41,6 +42,7 @@ def rendered(template: str, data: Data, *, autoescape: bool, **more: object) -> 
     environment.filters.update(number=short, cell=_cell, **words)
     return environment.from_string(source).render(
         data=data,
+        heading=heading(data),
         decision=part(data, "decision"),
         task=part(data, "task"),
         budget=part(data, "budget"),

@@ -39,6 +39,17 @@ def settings(values: Data | None) -> list[str]:
     return [f"{key}={literal(value, 4)}" for key, value in (values or {}).items()]
 
 
+def heading(data: Data) -> str:
+    """What was compared, or tuned.
+
+    >>> heading({"task": {"name": "digits"}, "optimizers": {"adamw": {}}})
+    'digits: adamw tuned'
+    """
+    names = list(part(data, "optimizers"))
+    done = f"{names[0]} tuned" if len(names) == 1 else "optimizers compared"
+    return f"{part(data, 'task').get('name') or 'Comparison'}: {done}"
+
+
 def chosen_format(data: Data) -> Callable[[Data], list[str]]:
     """What was chosen for an optimizer; with the schedule where that was searched too."""
     tuned = part(data, "budget").get("schedule") == TUNED
