@@ -21,6 +21,7 @@ from commands import environment, interrupted
 from thalweg import workloads
 from thalweg.cli.app import app
 from thalweg.cli.compare import chosen
+from thalweg.lab.store import opened
 
 TOY = str(Path(toy_task.__file__))
 FILES = {"report.html", "result.json", "thalweg.sqlite", "winner.py"}
@@ -195,17 +196,31 @@ def test_resume_report_runs_and_export(thalweg_):
     with open("mine/runs.csv") as file:
         found = [float(row["final"]) for row in csv.DictReader(file) if row["phase"] == "confirmation"]
     assert sorted(found) == sorted(r["final"] for r in before["runs"] if r["phase"] == "confirmation")
-    studies = [optuna.load_study(study_name=n, storage="sqlite:///mine/optuna.db") for n in ("sgd", "momentum")]
-    states = [trial.state.name for study in studies for trial in study.trials]
+    storage = "sqlite:///mine/optuna.db"
+    studies = {n: optuna.load_study(study_name=n, storage=storage) for n in optuna.get_all_study_names(storage)}
+    states = [trial.state.name for study in studies.values() for trial in study.trials]
     assert len(states) == len(before["runs"])
     assert states.count("PRUNED") == len(stopped)
-    assert studies[0].direction.name == "MINIMIZE"
+    assert studies["sgd"].direction.name == "MINIMIZE"
+    searched = [
+        r["final"] for r in before["runs"] if (r["optimizer"], r["phase"]) in (("sgd", "default"), ("sgd", "search"))
+    ]
+    assert studies["sgd"].best_value == min(searched)
+    assert {trial.user_attrs["phase"] for trial in studies["momentum, confirmation"].trials} == {"confirmation"}
     assert thalweg_("export", "mine").exit_code == 2
     for command in ("resume", "report", "runs"):
         missing = thalweg_(command, "nowhere")
         assert missing.exit_code == 2
         assert "holds no thalweg.sqlite" in missing.stderr
     assert not Path("nowhere").exists()
+
+
+def test_a_folder_without_a_run_exports_nothing(thalweg_):
+    with opened(Path("begun")):
+        pass
+    said = thalweg_("export", "begun", "--csv")
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert said.stderr == "thalweg: 'begun' holds no run yet; thalweg resume begun goes on.\n"
 
 
 def test_what_a_task_prints_is_not_in_the_log(thalweg_):

@@ -609,6 +609,14 @@ def test_frames_of_runs_and_curves(first):
     assert found.result == json.loads((out / "result.json").read_text())
 
 
+def test_a_hyper_parameter_named_like_a_column_has_one_of_its_own(first):
+    found = load(first[1])
+    row = {**found.rows[0], "hyper": (("lr", 0.1), ("steps", 7.0), ("final", 8.0))}
+    [flat] = dataclasses.replace(found, rows=(row,)).table
+    assert (flat["lr"], flat["hyper.steps"], flat["hyper.final"]) == (0.1, 7.0, 8.0)
+    assert (flat["steps"], flat["final"]) == (20, row["run"].final)
+
+
 def test_tensorboard_gets_every_point_of_every_curve(first, monkeypatch):
     written = {}
 

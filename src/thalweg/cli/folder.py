@@ -83,7 +83,7 @@ def _settings(row: dict[str, Any], schedule: bool = False) -> str:
 
 def export(
     out: Out,
-    optuna: Annotated[bool, typer.Option("--optuna", help="An Optuna study each, in DIR/optuna.db.")] = False,
+    optuna: Annotated[bool, typer.Option("--optuna", help="Optuna studies in DIR/optuna.db.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="DIR/runs.csv and DIR/curves.csv.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Event files in DIR/tensorboard.")] = False,
 ) -> None:
@@ -96,6 +96,9 @@ def export(
         raise typer.Exit(USER_MISTAKE)
     with explained():
         found = load(out)
+        if not found.rows:
+            typer.echo(f"thalweg: {str(out)!r} holds no run yet; thalweg resume {out} goes on.", err=True)
+            raise typer.Exit(USER_MISTAKE)
         for wanted, write in ((csv, exports.csv), (optuna, exports.optuna), (tensorboard, exports.tensorboard)):
             if wanted:
                 for path in write(found):

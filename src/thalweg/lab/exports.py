@@ -11,6 +11,7 @@ from typing import Any
 
 from thalweg.extras import MissingExtra, require
 from thalweg.lab.folder import Folder
+from thalweg.lab.plan import SEARCHED
 
 
 def csv(folder: Folder) -> list[Path]:
@@ -29,10 +30,11 @@ def _table(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
 
 
 def optuna(folder: Folder) -> list[Path]:
-    """`optuna.db`: a study for each optimizer, with its runs, each as far as it came.
+    """`optuna.db`: a study for each optimizer's search, with its runs, each as far as it came.
 
-    A run that halving stopped is a trial that was pruned, one that diverged or failed is a trial that failed there;
-    what it was stands in its user attributes.
+    The runs at fresh seeds are studies of their own ("adamw, confirmation"): among them the best of a few settings is
+    the luckiest seed, and `best_trial` shall be the search's. A run that halving stopped is a trial that was pruned,
+    one that diverged or failed is a trial that failed there; what it was stands in its user attributes.
     """
     package = require("optuna", "optuna")
     package.logging.set_verbosity(package.logging.WARNING)
@@ -40,12 +42,13 @@ def optuna(folder: Folder) -> list[Path]:
     path = folder.path / "optuna.db"
     path.unlink(missing_ok=True)
     direction = "maximize" if folder.mode == "max" else "minimize"
-    rows = folder.furthest
-    for name in dict.fromkeys(row["optimizer"] for row in rows):
+    studies: dict[str, list[dict[str, Any]]] = {}
+    for row in folder.furthest:
+        phase = "" if row["phase"] in SEARCHED else f", {row['phase']}"
+        studies.setdefault(f"{row['optimizer']}{phase}", []).append(row)
+    for name, rows in studies.items():
         study = package.create_study(storage=f"sqlite:///{path}", study_name=name, direction=direction)
         for row in rows:
-            if row["optimizer"] != name:
-                continue
             run, ended = row["run"], datetime.fromisoformat(row["ended"]).replace(tzinfo=None)
             hyper = dict(row["hyper"])
             real = package.distributions.FloatDistribution

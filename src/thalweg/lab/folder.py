@@ -141,7 +141,8 @@ class Folder:
 
         Columns: those of a trial (optimizer, seed, steps of its schedule, until, where it was pruned, data, schedule,
         phase), those of its run (final, seconds, taken steps, diverged, why, error, details, reported, memory in bytes,
-        alone), the hyper-parameters as the rule spells them, and key, session and ended, which tell it from others.
+        alone), the hyper-parameters as the rule spells them ("hyper.steps" where that is a column already), and key,
+        session and ended, which tell it from others.
         """
         return require("pandas", "frames").DataFrame(self.table)
 
@@ -166,4 +167,6 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     run, hyper = row["run"], dict(row["hyper"])
     about = {name: value for name, value in row.items() if name not in ("run", "hyper")}
     came = {name: value for name, value in vars(run).items() if name not in ("curve", "steps")}
-    return {**about, **hyper, **came, "diverged": run.diverged, "taken": run.steps}
+    came |= {"diverged": run.diverged, "taken": run.steps}
+    named = {f"hyper.{name}" if name in about or name in came else name: value for name, value in hyper.items()}
+    return {**about, **named, **came}
