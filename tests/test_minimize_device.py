@@ -46,6 +46,9 @@ def test_the_walk_on_a_device_is_the_walk_on_the_host(method, batched):
     here = tw.minimize(valley, x0, method=method, batched=batched, options={"maxiter": 12})
     assert isinstance(there.x, Far)
     assert isinstance(there.grad, Far)
+    if here.hess_inv is not None:
+        assert isinstance(there.hess_inv, Far)
+        torch.testing.assert_close(near(there.hess_inv), here.hess_inv, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(near(there.x), here.x, rtol=1e-5, atol=1e-7)
     assert torch.equal(torch.as_tensor(there.nfev), torch.as_tensor(here.nfev))
 

@@ -119,7 +119,7 @@ def test_scipys_spelling_of_the_result():
     assert "success: True" in repr(result)
     assert "x" in result
     assert "none" not in result
-    assert result.get("hess_inv") is None
+    assert result.get("hess") is None
     assert dict(result)["x"] is result.x
     with pytest.raises(KeyError):
         result["none"]

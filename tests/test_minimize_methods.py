@@ -88,6 +88,14 @@ def test_bfgs_with_exact_line_search_ends_a_quadratic_in_n_steps(direction):
         assert result.nit <= n
 
 
+def test_bfgs_with_exact_line_search_has_learned_the_inverse_after_n_steps():
+    A, fun, b = quadratic(6, 30)
+    method = along_lines("x", bfgs.updates(False), EXACT)
+    result = minimize(fun, np.zeros(6), jac=True, method=method, tol=1e-6 * abs(b).max())
+    assert result.nit == 6
+    np.testing.assert_allclose(result.hess_inv, np.linalg.inv(A), rtol=1e-4, atol=1e-6)
+
+
 def test_newton_ends_a_quadratic_in_one_step():
     A, fun, _ = quadratic(20, 1000)
     result = minimize(fun, np.zeros(20), jac=True, hess=lambda x: A, method="newton-line", tol=1e-9)

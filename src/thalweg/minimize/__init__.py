@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from thalweg.minimize.arrays import identity
 from thalweg.minimize.loop import CALLBACK, CONVERGED, INTERRUPTED, MAXFUN, MAXITER, STALLED, Limits, Progress, run
 from thalweg.minimize.methods import METHODS, SCIPYS, Method, along_lines
 from thalweg.minimize.problem import Form, Problem
@@ -88,7 +89,7 @@ def minimize(
         vectorized: fun takes k problems (k, ...) and returns k numbers; k falls as problems finish.
 
     Returns:
-        A `Result`: x, fun, grad, success, status, message, nit, nfev, ngev, nhev, nhvp, method, history.
+        A `Result`: x, fun, grad, success, status, message, nit, nfev, ngev, nhev, nhvp, method, history, hess_inv.
 
     Raises:
         ValueError: an unknown method or option, a start where fun is not finite, bounds, a hess or hessp that the
@@ -129,7 +130,10 @@ def minimize(
         raise ValueError(
             f"fun at x0 is {progress.fun}, its gradient's largest entry {progress.norm}; both must be finite."
         )
-    return _result(progress, form, chosen)
+    result = _result(progress, form, chosen)
+    if chosen.learns:
+        result.hess_inv = form.matrix(identity(progress.x) if progress.hess_inv is None else progress.hess_inv)
+    return result
 
 
 def _tuple(args: Any) -> tuple[Any, ...]:

@@ -19,12 +19,19 @@ from thalweg.signature import did_you_mean
 
 @dataclass(frozen=True)
 class Method:
-    """A way to minimise: how a walk begins, what stands beside it, and how many pairs it remembers, if it does."""
+    """A way to minimise: how a walk begins, and what stands beside it.
+
+    Attributes:
+        name, begin, card: its name, how a walk begins, what is known about it.
+        history: how many pairs it remembers, if it does.
+        learns: whether its walks learn the inverse Hessian.
+    """
 
     name: str
     begin: Callable[..., Any]
     card: MethodCard
     history: int | None = None
+    learns: bool = False
 
 
 def along_lines(name: str, direction: Direction, search: Search | str) -> Method:
@@ -34,7 +41,7 @@ def along_lines(name: str, direction: Direction, search: Search | str) -> Method
     def begin(counted: Any, x: Any, f: Any, g: Any) -> LineWalk:
         return LineWalk(direction, search, counted.hessian, x, f, g)
 
-    return Method(name, begin, direction.card)
+    return Method(name, begin, direction.card, learns=direction.learns)
 
 
 def named(search: Search | str) -> Search:

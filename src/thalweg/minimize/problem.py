@@ -84,6 +84,10 @@ class Form:
             return np.array(flat).reshape(flat.shape[:-1] + tuple(self.shapes[0]))
         return self.tensors(torch.from_numpy(flat.copy()) if isinstance(flat, np.ndarray) else flat.clone())
 
+    def matrix(self, H: Array) -> Any:
+        """A matrix (n, n), or matrices (k, n, n), as the caller gets them."""
+        return np.asarray(H) if self.numpy else torch.as_tensor(H)
+
     def flat(self, value: Any, what: str, shape: tuple[int, ...]) -> torch.Tensor:
         """A gradient in the form of x0, or as one array, as a tensor of this shape, (n,) or (k, n)."""
         count = math.prod(shape[:-1])

@@ -184,7 +184,7 @@ class _Listener:
             D = memory.get("D", 1.0)
             return {"beta": float((self.walk.d + D * g) @ now.d / (now.d @ now.d))}
         learned: dict[str, Any] = {"H0": memory["H0"].copy()} if "H0" in memory else {}
-        if "H" in memory and not self.walk.direction.hessian:
+        if self.walk.direction.learns:
             learned["H"] = memory["H"].copy()
         elif "H0" in memory and len(g) <= WRITTEN:
             learned["H"] = np.array([lbfgs.product(memory, unit) for unit in np.eye(len(g))]).T

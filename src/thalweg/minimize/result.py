@@ -26,6 +26,9 @@ class Result(Mapping[str, Any]):
         nhev, nhvp: Hessians, and products with the Hessian.
         method: the method that ran.
         history: how many pairs L-BFGS remembered at most; None for the other methods.
+        hess_inv: what "bfgs" and "broyden" learned of the inverse Hessian, (n, n), an array or a tensor as x; n counts
+            the numbers of x in the order of its parts. The unit matrix where no step was taken, as in SciPy; it is
+            rough after few steps. None for the other methods, and in what a callback gets.
     """
 
     x: Any
@@ -41,6 +44,7 @@ class Result(Mapping[str, Any]):
     nhvp: Any
     method: str
     history: int | None = None
+    hess_inv: Any = None
 
     def __getitem__(self, name: str) -> Any:
         """SciPy's other spelling: ``result["x"]``, and ``result["jac"]`` for the gradient."""

@@ -26,6 +26,7 @@ class Direction(NamedTuple):
         card: what stands beside it.
         hessian: whether ``memory["H"]`` must hold the Hessian at the new point, (B, n, n); the first
             direction is then a turn, too, with s, y and d None.
+        learns: whether ``memory["H"]`` is the inverse Hessian, (..., n, n), as far as it has learned it.
     """
 
     start: Callable[[Any], Memory]
@@ -33,3 +34,4 @@ class Direction(NamedTuple):
     unit: bool
     card: MethodCard
     hessian: bool = False
+    learns: bool = False

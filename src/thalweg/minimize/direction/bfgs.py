@@ -66,7 +66,7 @@ def updates(rescale: bool = True) -> Direction:
         H = added
         return {"H": H, "fresh": fresh if alike else fresh & ~sound}, -matvec(H, g)
 
-    return Direction(start, turn, True, card)
+    return Direction(start, turn, True, card, learns=True)
 
 
 card = MethodCard(

@@ -86,4 +86,4 @@ card = MethodCard(
     },
     kin={"bfgs": "never scales, and always takes the same member of the family"},
 )
-broyden = Direction(start, turn, True, card)
+broyden = Direction(start, turn, True, card, learns=True)

@@ -22,8 +22,10 @@ from thalweg.minimize.arrays import (
     epsilon,
     every,
     host,
+    identity,
     largest,
     merged,
+    put,
     replaced,
     rows,
     some,
@@ -64,6 +66,7 @@ class Progress:
         lowest, flattest: the lowest value and the smallest gradient seen, not of one point.
         idle: steps since either got lower.
         members: which of all problems these are.
+        hess_inv: the inverse Hessians of those that are finished, (..., n, n), if the method learns them.
     """
 
     x: Array
@@ -79,17 +82,31 @@ class Progress:
     flattest: Number
     idle: Number
     members: Rows
+    hess_inv: Array | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """All that is known of each problem while it goes on, by name."""
+        return {name: value for name, value in vars(self).items() if name != "hess_inv"}
 
     def of(self, which: Rows) -> Progress:
         """The progress of some of these problems."""
-        return Progress(**{name: value[which] for name, value in vars(self).items()})
+        return Progress(**{name: value[which] for name, value in self.fields().items()})
 
     def put(self, part: Progress) -> Progress:
         """What is known of some of these problems, written among all."""
         if part is not self:
-            for name in vars(self).keys() - {"members"}:
+            for name in self.fields().keys() - {"members"}:
                 getattr(self, name)[part.members] = getattr(part, name)
         return self
+
+    def learn(self, part: Progress, matrices: Array | None) -> None:
+        """Keep what a walk has learned of those of a part that are finished."""
+        if matrices is None or isinstance(part.members, tuple):
+            self.hess_inv = matrices
+        elif len(matrices) == len(part.members):  # else interrupted while others left
+            known, gone = self.hess_inv, rows(part.status >= 0)
+            known = identity(self.x) if known is None else known
+            self.hess_inv = put(known, there(part.members[gone], self.x), matrices[there(gone, self.x)])
 
     def see(self, told: Told, done: Any, rounding: float) -> None:
         """Take in what was told; `done` are those that passed the test."""
@@ -164,12 +181,13 @@ def run(
         return whole
     now = whole
     if f.ndim:
-        whole = Progress(**{name: value + 0 for name, value in vars(whole).items()})  # to be written into
+        whole = Progress(**{name: value + 0 for name, value in whole.fields().items()})  # to be written into
         now = whole.of(rows(going))
     counted = Counted(problem, now)
     tiring, rounding = max(limits.patience // 4, 1), 10 * epsilon(x)
     maxiter, maxfun = np.float64(limits.maxiter), np.float64(limits.maxfun)  # a counter is slow beside Python's float
     users = copy_context().run  # numpy's warnings are silent here, in the user's functions as he has set them
+    walking: Any = None
     try:
         with np.errstate(all="ignore"):
             walking = walk(counted, now.x, now.fun, now.grad)
@@ -190,7 +208,7 @@ def run(
                     flat = ended & (now.norm <= limits.gtol)  # the best point may be one that the walk did not go to
                     for reason, met in ((STALLED, ended), (MAXFUN, dear), (MAXITER, long), (CONVERGED, done | flat)):
                         now.status = where(met, reason, now.status)
-                    whole.put(now)
+                    whole.put(now).learn(now, walking.hess_inv)
                     left = np.flatnonzero(now.status < 0)
                     if not len(left):
                         return whole
@@ -203,4 +221,6 @@ def run(
                         walking.forget(rows(tired))  # perhaps what was learned no longer holds here
     except KeyboardInterrupt:
         now.status = now.status * 0 + INTERRUPTED
+        if walking is not None:
+            whole.learn(now, walking.hess_inv)
     return whole.put(now)

@@ -134,6 +134,11 @@ class LineWalk:
             self._turn(good, x, f, g)
         return Told(x, f, g, norm, good, stuck)
 
+    @property
+    def hess_inv(self) -> Array | None:
+        """The inverse Hessians (..., n, n) as far as they are known, if the direction learns them."""
+        return self.memory["H"] if self.direction.learns else None
+
     def scale(self, factor: float) -> None:
         """Make the first trial so many times as long, before anything was tried."""
         self.step = self.step * factor

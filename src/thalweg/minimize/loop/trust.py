@@ -48,6 +48,8 @@ class TrustWalk:
         x, f, g: where they stand: (..., n), (...) on the host, (..., n).
     """
 
+    hess_inv = None  # nothing is learned
+
     def __init__(self, model: Any, judge: Callable[..., Any], x: Array, f: Number, g: Array):
         self.model, self.judge = model, judge
         self.x, self.f, self.g = x, f, g
