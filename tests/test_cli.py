@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import inspect
 import json
 import re
 import sqlite3
@@ -18,9 +19,10 @@ from typer.testing import CliRunner
 import thalweg
 import toy_task
 from commands import environment, interrupted
-from thalweg import workloads
+from thalweg import cli, lab, workloads
 from thalweg.cli.app import app
 from thalweg.cli.compare import chosen
+from thalweg.lab import comparison
 from thalweg.lab.store import opened
 
 TOY = str(Path(toy_task.__file__))
@@ -213,6 +215,26 @@ def test_resume_report_runs_and_export(thalweg_):
         assert missing.exit_code == 2
         assert "holds no thalweg.sqlite" in missing.stderr
     assert not Path("nowhere").exists()
+
+
+def test_every_door_to_a_comparison_has_the_same_defaults():
+    def of(function):
+        parameters = inspect.signature(function).parameters.values()
+        return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+    compare, prepared = of(comparison.compare), of(comparison.prepared)
+    written = {name: compare.pop(name) for name in ("out", "fresh", "progress")}
+    assert prepared.pop("alone") is False
+    assert prepared == compare
+    command, tune = of(cli.compare.compare), of(cli.tune.tune)
+    assert command.pop("rule") is None  # rules=()
+    shown = {command.pop(name) for name in ("quiet", "as_json")} | {tune.pop(name) for name in ("quiet", "as_json")}
+    assert shown == {False}
+    compare |= {"out": written["out"], "fresh": written["fresh"]}
+    assert command == {name: default for name, default in compare.items() if name != "rules"}
+    alone = of(lab.tune)
+    alone.pop("progress")
+    assert tune == {**{name: compare[name] for name in tune if name in compare}, **alone}
 
 
 def test_a_folder_without_a_run_exports_nothing(thalweg_):
