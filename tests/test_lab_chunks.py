@@ -8,11 +8,13 @@ import toy_task
 from ledgers import ledger
 from test_faults import Clock, trial
 from thalweg.lab.candidates import candidates
-from thalweg.lab.chunks import Chunk, Work, limited
+from thalweg.lab.chunks import Chunk, Stacking, Work, limited
 from thalweg.lab.comparison import compare
 from thalweg.lab.cost import Cost
+from thalweg.lab.events import silent
 from thalweg.lab.measured import PATIENCE, TIMES, UNKNOWN, limits
-from thalweg.lab.pool import Trainer
+from thalweg.lab.pool import Trainer, solo
+from thalweg.lab.stacked import Stack
 from thalweg.lab.states import States
 from thalweg.lab.way import Way
 
@@ -23,6 +25,32 @@ def test_divided_or_not_every_member_comes_to_the_same_bits(monkeypatch):
     one = compare(toy_task.task, **asked, jobs=1)
     assert not [note for note in one.decision["notes"] if "one after the other" in note]
     assert ledger(compare(toy_task.task, **asked, jobs=3).data) == ledger(one.data)
+
+
+def test_where_only_one_member_is_refused_the_others_are_trained_without_it(monkeypatch):
+    stage = [trial(seed, name, steps=20) for name in ("sgd", "momentum") for seed in range(3)]
+
+    def ran(wanted):
+        with solo(Work(Trainer(toy_task.task, candidates("sgd,momentum")))) as perform:
+            stacking = Stacking(perform, Way(32, 2, "asked for"))
+            stacking.stage = stage
+            return stacking(wanted, silent)
+
+    together, found = ran(stage), Stack.losses_and_gradients
+
+    def disturbed(self):
+        losses, gradients = found(self)
+        return [loss + (training.seed == 0) for loss, training in zip(losses, self.trainings, strict=True)], gradients
+
+    monkeypatch.setattr(Stack, "losses_and_gradients", disturbed)
+    runs = ran(stage)
+    why = "a member's first loss or gradient is not that of its own run"
+    assert [run.alone for run in runs] == [why, None, None] * 2
+    for each, run, known in zip(stage, runs, together, strict=True):
+        if each.seed:
+            assert run.curve == known.curve
+    [again] = ran(stage[1:2])  # what a comparison that goes on asks for: its first companion is the odd one
+    assert (again.curve, again.alone) == (runs[1].curve, None)
 
 
 @pytest.mark.parametrize("lost", [[0], [0, 1], [0, 1, 2]])

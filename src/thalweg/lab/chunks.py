@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,8 @@ from thalweg.lab.task import Task
 from thalweg.lab.vectorised import Refused
 from thalweg.lab.way import Way, keep_freed_memory
 
+Part = Sequence[Trial]  # those of a stage that are trained as one, known already or not
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -31,11 +33,6 @@ class Chunk:
         """Theirs."""
         return list(dict.fromkeys(trial.optimizer for trial in self.trials))
 
-    def apart(self) -> list[Chunk]:
-        """One for each optimizer that has more than one trial."""
-        own = [tuple(trial for trial in self.trials if trial.optimizer == name) for name in self.optimizers]
-        return [Chunk(trials) for trials in own if len(trials) > 1]
-
 
 @dataclass(frozen=True)
 class Chunked:
@@ -43,6 +40,7 @@ class Chunked:
 
     runs: tuple[Run, ...] = ()
     refused: str = ""
+    odd: tuple[Trial, ...] = ()  # those without which the others can be trained as one
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,8 @@ class Work:
         try:
             train_together(self.task, trainings, find, trials[0].until, keep, self.trainer.interval)
         except Refused as refused:
-            return Chunked(refused=str(refused))
+            odd = [trial for trial, training in zip(trials, trainings, strict=True) if training in refused.odd]
+            return Chunked(refused=str(refused), odd=tuple(odd))
         runs = [self.trainer.ended(trial, training) for trial, training in zip(trials, trainings, strict=True)]
         return Chunked(tuple(runs))
 
@@ -86,7 +85,8 @@ class Stacking:
 
     A trial is trained the same way whatever else is asked for: with the others of its chunk, or with one of them
     where the rest is known already. A member's numbers do not depend on how many are beside it, nor on whose they
-    are. Where optimizers that share a chunk are refused, each of them is tried by itself.
+    are. Where only some members are refused, the others are tried without them; where optimizers that share a chunk
+    are, each of them by itself.
 
     Args:
         perform: does a list of trials and chunks, with `Work` where the work is.
@@ -111,13 +111,9 @@ class Stacking:
 
     def __call__(self, trials: Sequence[Trial], report: Progress) -> list[Run]:
         """The runs, in the order of the trials."""
-        wanted, parts = set(trials), []
-        for part in self.way.chunks(self.stage or trials, self.apart, self.jobs):
-            mine = [trial for trial in part if trial in wanted and trial not in self._alone]
-            if len(part) > 1 and mine:
-                others = [trial for trial in part if trial not in mine]
-                parts.append(Chunk(tuple(mine if len(mine) > 1 else [*mine, *others[:1]])))
-        taken = {trial for chunk in parts for trial in chunk.trials}
+        wanted = set(trials)
+        work = self._chunks(self.way.chunks(self.stage or trials, self.apart, self.jobs), wanted)
+        taken = {trial for _, chunk in work for trial in chunk.trials}
         runs: dict[Trial, Run] = {}
 
         def translated(event: Event) -> None:
@@ -137,25 +133,41 @@ class Stacking:
                         report(Finished(trial, run))
 
         alone = [trial for trial in trials if trial not in taken]
-        while parts or alone:
-            answers = self.perform([*parts, *alone], translated)
-            smaller = [self._smaller(*answered) for answered in zip(parts, answers, strict=False)]
-            parts, alone = list(itertools.chain(*smaller)), []
+        while work or alone:
+            answers = self.perform([*(chunk for _, chunk in work), *alone], translated)
+            parts = [self._smaller(*tried, answer) for tried, answer in zip(work, answers, strict=False)]
+            work, alone = self._chunks(itertools.chain(*parts), wanted), []
         rest = [trial for trial in trials if trial not in runs]
         if rest:
             self.perform(rest, translated)
         return [runs[trial] for trial in trials]
 
-    def _smaller(self, chunk: Chunk, answer: Any) -> list[Chunk]:
-        """The chunks to try instead of one that was refused, or failed."""
+    def _chunks(self, parts: Iterable[Part], wanted: Collection[Trial]) -> list[tuple[Part, Chunk]]:
+        """Of each part what is wanted; a trial that is wanted by itself gets one of the others for company."""
+        made = []
+        for part in parts:
+            able = [trial for trial in part if trial not in self._alone]
+            mine = [trial for trial in able if trial in wanted]
+            if mine and len(able) > 1:
+                others = [trial for trial in able if trial not in mine]
+                made.append((part, Chunk(tuple(mine if len(mine) > 1 else [*mine, *others[:1]]))))
+        return made
+
+    def _smaller(self, part: Part, chunk: Chunk, answer: Any) -> list[Part]:
+        """The parts to try instead of one whose chunk was refused, or failed."""
         why = answer.refused if isinstance(answer, Chunked) else answer.error
         if not why:
             return []
-        smaller = chunk.apart() if len(chunk.optimizers) > 1 else []
-        left = {trial for each in smaller for trial in each.trials}
-        self._alone |= {trial: why for trial in chunk.trials if trial not in left}
-        if len(chunk.optimizers) == 1:
+        odd = answer.odd if isinstance(answer, Chunked) else ()
+        smaller: list[Part] = []
+        if odd:
+            smaller = [[trial for trial in part if trial not in odd]]
+        elif len(chunk.optimizers) > 1:
+            smaller = [[trial for trial in part if trial.optimizer == name] for name in chunk.optimizers]
+        else:
             self.apart.update(chunk.optimizers)
+        left = {trial for each in smaller if len(each) > 1 for trial in each}
+        self._alone |= {trial: why for trial in [*chunk.trials, *odd] if trial not in left}
         return smaller
 
 

@@ -18,7 +18,15 @@ Loss = Callable[[nn.Module, Any], Tensor]
 
 
 class Refused(Exception):
-    """These runs cannot be trained as one; one sentence says why."""
+    """These runs cannot be trained as one; one sentence says why.
+
+    Attributes:
+        odd: those without which the others can; empty if it is not for one of them.
+    """
+
+    def __init__(self, why: str, odd: Sequence[Any] = ()):
+        super().__init__(why)
+        self.odd = tuple(odd)
 
 
 SAID = {  # by vmap, to whom it may concern; and what it means for a task
