@@ -58,8 +58,45 @@ def test_the_loss_falls(make):
 
 @pytest.mark.parametrize("made", [tw.BFGS, tw.LBFGS, tw.ConjugateGradient, tw.Newton])
 def test_settings_go_by_name(made):
-    with pytest.raises(TypeError, match="positional"):
+    with pytest.raises(TypeError, match=f"^{made.__name__} was given 1 without a name; settings go by name: lr="):
         made([torch.nn.Parameter(torch.ones(2))], 1)  # torch's LBFGS would take it for lr
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"line_search_fn": "strong_wolfe"}, "; every step is a safe one"),
+        ({"tolerance_grad": 1e-7}, "; gtol is the same"),
+        ({"tolerance_change": 1e-9}, "; no change of the loss or the parameters ends a call, only gtol and max_iter"),
+        ({"max_eval": 25}, "; max_iter bounds the steps of a call"),
+        ({"weight_decay": 0.1}, "; the closure may add it to the loss"),
+        ({"maxiter": 3}, "; it takes params, max_iter, .* Did you mean 'max_iter'"),
+        ({"histroy": 3}, "; it takes params, max_iter, gtol, lr"),
+    ],
+)
+@pytest.mark.parametrize("made", [tw.BFGS, tw.LBFGS, tw.ConjugateGradient, tw.Newton])
+def test_settings_of_torch_say_what_is_here_instead(made, settings, sentence):
+    p = torch.nn.Parameter(torch.ones(2))
+    ((name, _),) = settings.items()
+    with pytest.raises(TypeError, match=f"^{made.__name__} has no argument {name!r}{sentence}"):
+        made([p], **settings)
+    with pytest.raises(TypeError, match=f"^{made.__name__} has no setting {name!r}; "):
+        made([{"params": [p], **settings}])
+
+
+def test_the_settings_of_torch_that_are_here_too_are_taken():
+    (group,) = tw.LBFGS([torch.nn.Parameter(torch.ones(2))], lr=0.5, max_iter=4, history_size=3).param_groups
+    assert (group["lr"], group["max_iter"]) == (0.5, 4)
+    scheduled = tw.LBFGS([{"params": [torch.nn.Parameter(torch.ones(2))], "initial_lr": 0.5}])
+    torch.optim.lr_scheduler.LambdaLR(scheduled, lambda step: 1.0, last_epoch=3)
+
+
+def test_a_class_of_ones_own_takes_what_its_own_signature_says():
+    class Mine(tw.LBFGS):
+        def __init__(self, params, pairs, **settings):
+            super().__init__(params, history_size=pairs, **settings)
+
+    assert Mine([torch.nn.Parameter(torch.ones(2))], 5, max_iter=3).history_size == 5
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 import thalweg as tw
-from thalweg.minimize import along_lines
+from thalweg.minimize import LIMITS, METHODS, along_lines
 from thalweg.minimize.direction.bfgs import bfgs
+from thalweg.minimize.elsewhere import OPTIONS
 from thalweg.minimize.search.wolfe import loose_wolfe
 
 START = torch.tensor([-1.2, 1.0], dtype=torch.float64)
@@ -38,6 +40,13 @@ def test_a_start_that_is_not_finite_is_refused(bad):
         (dict(options={"search": "wolf"}), r"search is 'wolf'.*Did you mean 'wolfe'"),
         (dict(options={"gtol": -1}), r"gtol is -1; it must be"),
         (dict(tol="small"), r"gtol is 'small'"),
+        (dict(options={"disp": False}), r"^options has 'disp'; nothing is printed: the result says why it ended"),
+        (dict(options={"eps": 1e-8}), r"^options has 'eps'; no differences are taken: the gradient is autograd's"),
+        (dict(options={"ftol": 1e-9}), r"^options has 'ftol'; no change of fun or x is taken for success: gtol"),
+        (dict(options={"maxcor": 5}, method="lbfgs"), r"^options has 'maxcor'; memory is the number of pairs"),
+        (dict(options={"maxls": 5}), r"^options has 'maxls'; search takes a line search with constants of its own"),
+        (dict(options={"max_trust_radius": 5}, method="newton"), r"^options has 'max_trust_radius'; a trust region"),
+        (dict(constraints=[{"type": "eq"}]), r"^constraints is given; thalweg has no constrained methods"),
         (dict(bounds=[(0, 1)] * 2), r"bounds is given; .* L-BFGS-B"),
         (dict(method="bfgs", hess=np.diag), r"hess is given and method is 'bfgs', which does not use it"),
         (dict(method="newton", hessp=np.multiply), r"hessp is given and method is 'newton', .* must be newton-cg"),
@@ -144,3 +153,10 @@ def test_matrices_of_a_batch_that_fill_the_memory_are_refused_and_not_the_defaul
     options = {"maxiter": 0}
     assert tw.minimize(fun, starts, options=options, batched=True, vectorized=True).method == "lbfgs"
     assert tw.minimize(fun, starts[:2], options=options, batched=True, vectorized=True).method == "bfgs"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_hint_is_for_an_option_that_is_taken(method):
+    taken = {*LIMITS, *inspect.signature(METHODS[method]).parameters}
+    assert not taken & {*OPTIONS}
+    assert tw.minimize(rosenbrock, START, method=method, constraints=()).success

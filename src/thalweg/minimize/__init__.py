@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from thalweg.minimize.arrays import identity
+from thalweg.minimize.elsewhere import OPTIONS, unknown
 from thalweg.minimize.loop import CALLBACK, CONVERGED, INTERRUPTED, MAXFUN, MAXITER, STALLED, Limits, Progress, run
 from thalweg.minimize.methods import METHODS, SCIPYS, Method, along_lines
 from thalweg.minimize.problem import Form, Problem
@@ -51,6 +52,7 @@ def minimize(
     hessp: Callable[..., Any] | None = None,
     *,
     bounds: Any = None,
+    constraints: Any = (),
     tol: float | None = None,
     callback: Callable[..., Any] | None = None,
     options: Mapping[str, Any] | None = None,
@@ -74,7 +76,7 @@ def minimize(
         hess: ``hess(x, *args) -> (n, n)``, also one of SciPy's sparse matrices; with `vectorized` (k, n, n). Default:
             autograd.
         hessp: ``hessp(x, v, *args) -> (n,)``; with `vectorized` (k, n). Default: autograd.
-        bounds: refused; there are no constrained methods here.
+        bounds, constraints: refused; there are no constrained methods here.
         tol: the same as ``options["gtol"]``.
         callback: ``callback(intermediate_result)`` gets a `Result` after every step, ``callback(x)`` the
             point, as in SciPy. It stops the run by returning True or raising StopIteration.
@@ -92,8 +94,8 @@ def minimize(
         A `Result`: x, fun, grad, success, status, message, nit, nfev, ngev, nhev, nhvp, method, history, hess_inv.
 
     Raises:
-        ValueError: an unknown method or option, a start where fun is not finite, bounds, a hess or hessp that the
-            method does not use.
+        ValueError: an unknown method or option, a start where fun is not finite, bounds, constraints, a hess or
+            hessp that the method does not use.
         TypeError: an x0 that holds no real numbers; a fun that returns none, or is no function.
 
     Example:
@@ -105,6 +107,8 @@ def minimize(
     """
     if bounds is not None:
         raise ValueError("bounds is given; thalweg has no bounded methods: use scipy.optimize's L-BFGS-B.")
+    if constraints not in (None, (), []):
+        raise ValueError("constraints is given; thalweg has no constrained methods: use scipy.optimize's trust-constr.")
     if vectorized and not batched:
         raise ValueError("vectorized is True and batched is False; it must be used with batched=True.")
     for name, value in (("fun", fun), ("hess", hess), ("hessp", hessp), ("callback", callback)):
@@ -172,8 +176,7 @@ def _choose(
         known = [*LIMITS, *(p for p in inspect.signature(METHODS[name]).parameters if p != "n")]
         for option in given:
             if option not in known:
-                near = did_you_mean(option, known)
-                raise ValueError(f"options has {option!r}; {name} takes {', '.join(known)}.{near}")
+                raise ValueError(f"options has {option!r}; {unknown(option, known, OPTIONS, name)}")
     for what, value in (("hess", hess), ("hessp", hessp)):
         if value is not None and name not in USED_BY[what]:
             users = " or ".join(USED_BY[what])

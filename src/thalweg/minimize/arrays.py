@@ -92,6 +92,11 @@ def _place(x: Array) -> dict[str, Any]:
     return {} if isinstance(x, NUMPY) else {"device": x.device}
 
 
+def same(a: Array, b: Array) -> bool:
+    """Whether two arrays, of whichever library, hold the same numbers."""
+    return torch.equal(*(torch.from_numpy(each) if isinstance(each, np.ndarray) else each for each in (a, b)))
+
+
 # ---- numbers
 
 

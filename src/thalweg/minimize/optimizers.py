@@ -6,16 +6,19 @@ lies in ``state_dict()``, so that a run that is saved, loaded and continued is t
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
-from thalweg.minimize.arrays import Array, Number, Rows, epsilon, namespace
+from thalweg.arguments import FROM_SCHEDULERS
+from thalweg.minimize.arrays import Array, Number, copied, epsilon, same
+from thalweg.minimize.closure import ClosureProblem, put, vector
 from thalweg.minimize.direction.conjugate_gradient import Beta, hybrid
+from thalweg.minimize.elsewhere import ARGUMENTS, unknown
 from thalweg.minimize.loop import CONVERGED, INTERRUPTED, STALLED, Limits, run
 from thalweg.minimize.methods import Method, bfgs, cg, limited, newton_cg, newton_exact, self_scaled_broyden, whole
 from thalweg.minimize.search import Search
@@ -35,6 +38,20 @@ class FullBatch(torch.optim.Optimizer):
     """
 
     backward = True  # the closure calls backward; Newton differentiates by itself
+
+    def __new__(cls, *args: Any, **settings: Any):
+        """Refuse what the class does not take, and say what is here in its place."""
+        known = {k: p.kind for k, p in inspect.signature(cls.__init__).parameters.items() if k != "self"}
+        open_ended = {*known.values()} & {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
+        places = [name for name, kind in known.items() if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        if len(args) > len(places) and not open_ended:
+            raise TypeError(
+                f"{cls.__name__} was given {args[len(places)]!r} without a name; settings go by name: lr=, max_iter=."
+            )
+        for name in settings:
+            if name not in known and not open_ended:
+                raise TypeError(f"{cls.__name__} has no argument {name!r}; {unknown(name, known, ARGUMENTS)}")
+        return super().__new__(cls)
 
     def __init__(self, params: Any, max_iter: int, gtol: float, lr: float):
         whole("max_iter", max_iter, 1)
@@ -56,8 +73,13 @@ class FullBatch(torch.optim.Optimizer):
         """Add parameters; all groups make one vector, so that none has settings of its own.
 
         Raises:
+            TypeError: a setting that there is not.
             ValueError: a setting that differs from the first group's; parameters of another dtype or device.
         """
+        known = ("params", *self.defaults)
+        for name in param_group if isinstance(param_group, dict) else ():
+            if name not in (*known, "param_names", *FROM_SCHEDULERS):
+                raise TypeError(f"{type(self).__name__} has no setting {name!r}; {unknown(name, known, ARGUMENTS)}")
         super().add_param_group(param_group)
         first = self.param_groups[0]
         for name in ("max_iter", "gtol", "lr"):
@@ -101,22 +123,6 @@ class FullBatch(torch.optim.Optimizer):
         kept = {name: value for name, value in vars(self).items() if not name.startswith("_optimizer_")}
         return {**kept, "_ended": None}
 
-    # ---- what the loop asks for
-
-    def _put(self, x: Array) -> None:
-        flat = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
-        with torch.no_grad():
-            parameters = self._parameters()
-            for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-                p.copy_(part.view_as(p))
-
-    def _vector(self, tensors: Sequence[torch.Tensor]) -> Array:
-        flat = torch.cat([t.detach().reshape(-1) for t in tensors])
-        return flat.numpy() if flat.device.type == "cpu" else flat
-
-    def _gradients(self) -> Array:
-        return self._vector([torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in self._parameters()])
-
     def step(self, closure: Callable[[], Any]) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Take up to `max_iter` steps.
 
@@ -142,14 +148,14 @@ class FullBatch(torch.optim.Optimizer):
             raise ValueError("params are all frozen; at least one must require a gradient.")
         if not any(p.numel() for p in parameters):
             raise ValueError("params are all empty; they must hold at least one number that is not frozen.")
-        problem = _ClosureProblem(self, closure)
-        x = self._vector(parameters).copy() if parameters[0].device.type == "cpu" else self._vector(parameters)
+        x = copied(vector(parameters))
         known = self.state[parameters[0]].get("walk")
+        problem = ClosureProblem(self, closure, parameters, known, self._ended)
         method = self.method(x.shape[-1])
         walks: list[Any] = []
 
         def begin(counted: Any, x: Array, f: Number, g: Array) -> Any:
-            again = known if known is not None and _same(known["x"], x) else None
+            again = known if known is not None and same(known["x"], x) else None
             walk = self._ended if again else None
             if walk is None:
                 problem.paid = again is not None  # whatever it asks for here was paid when the last step ended
@@ -172,7 +178,7 @@ class FullBatch(torch.optim.Optimizer):
         try:
             progress = run(problem, begin, x, limits, None)
         except BaseException:
-            self._put(x)  # not left at a trial point
+            put(parameters, x)  # not left at a trial point
             self._ended = None
             raise
         status = int(progress.status)
@@ -183,94 +189,18 @@ class FullBatch(torch.optim.Optimizer):
             -1: "The loss or its gradient is not finite.",
         }.get(status, "max_iter steps were taken.")
         if walks and status not in (STALLED, INTERRUPTED):
-            self._put(walks[0].x)
+            put(parameters, walks[0].x)
             # A line search that gave up leaves nothing to go on with; anything else goes on from here.
             self.state[parameters[0]]["walk"] = walks[0].state()
             self._ended = walks[0] if self.meter is not None else None
             return torch.tensor(float(walks[0].f), dtype=torch.float64)
-        self._put(progress.x)
+        put(parameters, progress.x)
         if walks:
             self.state[parameters[0]].pop("walk", None)
         self._ended = None
         if status == INTERRUPTED:
             raise KeyboardInterrupt  # for the loop around this call
         return torch.tensor(float(progress.fun), dtype=torch.float64)
-
-
-DIFFERENTIATING = torch.inference_mode(False)  # gradients on, also where the caller is in no_grad or inference_mode
-
-
-class _ClosureProblem:
-    """A closure over parameters, as the loop wants its problem."""
-
-    def __init__(self, optimizer: FullBatch, closure: Callable[[], Any]):
-        self.optimizer, self.closure, self.paid = optimizer, closure, False
-
-    def _loss(self, x: Array) -> torch.Tensor:
-        self.optimizer._put(x)
-        loss = self.closure()
-        if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
-            raise TypeError(f"closure returned {type(loss).__name__}; it must return the loss, a tensor of one number.")
-        return loss
-
-    def _charge(self, price: int) -> None:
-        if self.optimizer.meter is not None and not self.paid:
-            self.optimizer.meter(price)
-
-    @DIFFERENTIATING
-    def evaluate(self, x: Array, members: Rows) -> tuple[Number, Array]:
-        if self.optimizer.meter is not None:
-            walk, ended = self.optimizer.state[self.optimizer._parameters()[0]].get("walk"), self.optimizer._ended
-            if walk is None or not _same(walk["x"], x):
-                self._charge(1)
-            elif ended is not None:
-                return ended.f, ended.g
-        if self.optimizer.backward:
-            self.optimizer.zero_grad()
-        loss = self._loss(x)
-        value = loss.detach().double().reshape(())
-        if self.optimizer.backward:
-            if all(p.grad is None for p in self.optimizer._parameters()):
-                raise ValueError(f"closure set no gradient; for {type(self.optimizer).__name__} it must call backward.")
-            gradient = self.optimizer._gradients()
-        else:
-            gradient = self.optimizer._vector(self._differentiated(loss, False))
-        return (value.numpy()[()] if isinstance(x, np.ndarray) else value), gradient
-
-    def _differentiated(self, loss: torch.Tensor, graph: bool) -> list[torch.Tensor]:
-        if not loss.requires_grad:
-            raise ValueError("closure returned a loss without a graph; for Newton it must not call backward.")
-        parameters = self.optimizer._parameters()
-        try:
-            return list(torch.autograd.grad(loss, parameters, create_graph=graph, materialize_grads=True))
-        except RuntimeError as error:
-            if "backward through the graph a second time" not in str(error):
-                raise
-            raise ValueError("closure called backward; for Newton it must only return the loss.") from None
-
-    def _gradient(self, x: Array) -> torch.Tensor:
-        """With its graph."""
-        return torch.cat([g.reshape(-1) for g in self._differentiated(self._loss(x), True)])
-
-    @DIFFERENTIATING
-    def product(self, x: Array, v: Array, members: Rows) -> Array:
-        self._charge(2)
-        parameters = self.optimizer._parameters()
-        gradient = self._gradient(x)
-        along = torch.from_numpy(v) if isinstance(v, np.ndarray) else v
-        return self.optimizer._vector(torch.autograd.grad(gradient, parameters, along, materialize_grads=True))
-
-    @DIFFERENTIATING
-    def hessian(self, x: Array, members: Rows) -> Array:
-        self._charge(2 * x.shape[-1])
-        parameters = self.optimizer._parameters()
-        gradient = self._gradient(x)
-        rows = (torch.autograd.grad(g, parameters, retain_graph=True, materialize_grads=True) for g in gradient)
-        return namespace(x).stack([self.optimizer._vector(row) for row in rows])
-
-
-def _same(saved: Array, x: Array) -> bool:
-    return torch.equal(*(torch.from_numpy(each) if isinstance(each, np.ndarray) else each for each in (saved, x)))
 
 
 class BFGS(FullBatch):
