@@ -401,3 +401,64 @@ def test_a_closure_that_raises_ends_the_call_and_no_trial_point_is_left(make, re
         for p, began in zip(model.parameters(), start, strict=True):
             assert torch.equal(p, began)
     assert optimizer.step(closure) < before
+
+
+def clamped(p):
+    with torch.no_grad():
+        p.clamp_(max=0.5)
+
+
+def clamped_data(p):
+    p.data.clamp_(max=0.5)
+
+
+def other_data(p):
+    p.data = p.data.clamp(max=0.5)
+
+
+def renormed(p):
+    torch.nn.functional.embedding(torch.tensor([0]), p[None], max_norm=0.6)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("change", [clamped, clamped_data, other_data, renormed])
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_closure_that_changes_the_parameters_is_refused(make, change, when):
+    p = torch.nn.Parameter(torch.tensor([0.1, 0.2], dtype=torch.float64))
+    optimizer = make([p])
+
+    def closure():
+        optimizer.zero_grad()
+        if when == "before":
+            change(p)
+        loss = ((p - 3) ** 2).sum()  # beyond the bound
+        if optimizer.backward:
+            loss.backward()
+        if when == "after":
+            change(p)
+        return loss
+
+    name = type(optimizer).__name__
+    with pytest.raises(ValueError, match=f"^closure changed the parameters, and {name} needs the loss where it put"):
+        optimizer.step(closure)
+    assert p.tolist() == [0.1, 0.2]
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_clamp_that_changes_nothing_is_none_and_between_steps_all_is_allowed(make):
+    _, one, closure = regression(make)
+    model, other, same_closure = regression(make)
+
+    def clamps():
+        with torch.no_grad():
+            for p in model.parameters():
+                p.clamp_(-1e6, 1e6)
+        return same_closure()
+
+    for _ in range(2):
+        assert one.step(closure) == other.step(clamps)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.clamp_(-0.1, 0.1)
+    before = float(same_closure().detach())
+    assert other.step(clamps) < before

@@ -51,13 +51,29 @@ class ClosureProblem:
     ):
         self.optimizer, self.closure, self.parameters = optimizer, closure, parameters
         self.known, self.ended, self.paid = known, ended, False
+        self.x: Array | None = None  # where the closure was last called
 
     def _loss(self, x: Array) -> torch.Tensor:
         put(self.parameters, x)
+        self.x, before = x, [p._version for p in self.parameters]
         loss = self.closure()
+        if [p._version for p in self.parameters] != before:  # something was written in place
+            self.refuse_changes()
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             raise TypeError(f"closure returned {type(loss).__name__}; it must return the loss, a tensor of one number.")
         return loss
+
+    def refuse_changes(self) -> None:
+        """Refuse a closure that left the parameters elsewhere than where it was last called."""
+        if self.x is None:
+            return
+        here = vector(self.parameters)
+        if not same(here, self.x) and not ((here == self.x) | (self.x != self.x)).all():  # NaN is like nothing
+            name = type(self.optimizer).__name__
+            raise ValueError(
+                f"closure changed the parameters, and {name} needs the loss where it put them: clamp or project inside "
+                "the model, or between two calls of step."
+            )
 
     def _charge(self, price: int) -> None:
         if self.optimizer.meter is not None and not self.paid:

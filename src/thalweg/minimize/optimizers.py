@@ -134,6 +134,7 @@ class FullBatch(torch.optim.Optimizer):
             The loss where the parameters now are: a float64 tensor of one number on the CPU, without a graph.
 
         Raises:
+            ValueError: the closure changed the parameters, or computed no gradient.
             KeyboardInterrupt: Ctrl-C; the parameters are the best so far. At all else they are where the call began.
 
         Warns:
@@ -177,6 +178,8 @@ class FullBatch(torch.optim.Optimizer):
         limits = Limits(group["gtol"], group["max_iter"], math.inf, 10**9)
         try:
             progress = run(problem, begin, x, limits, None)
+            if progress.status != INTERRUPTED:
+                problem.refuse_changes()  # also by .data, of which no counter knows
         except BaseException:
             put(parameters, x)  # not left at a trial point
             self._ended = None
