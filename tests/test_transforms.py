@@ -191,7 +191,7 @@ def test_the_number_of_kernels(name):
     rule = rules.find(name)
     plain = len(trace(rule).kernels)
     extra = {
-        ("clip_value",): 0, ("centralise",): 0, ("clip_norm",): 1, ("clip_tensor_norm",): 1,
+        ("maximize",): 0, ("clip_value",): 0, ("centralise",): 0, ("clip_norm",): 1, ("clip_tensor_norm",): 1,
         ("clip_value", "clip_norm", "centralise"): 1, ("clip_tensor_norm", "clip_norm"): 2,
     }  # fmt: skip
     for names, more in extra.items():

@@ -151,6 +151,32 @@ def test_groups_of_several_types_layouts_and_lengths_of_walk_are_planned(clip, m
 
 
 @pytest.mark.parametrize("engine", ["cpu", "triton"])
+@pytest.mark.parametrize("clip", [{}, {"clip_norm": 1.1}])
+@pytest.mark.parametrize("change", ["nothing", "moved", "slot", "conjugate"])
+def test_groups_that_walk_up_and_complex_ones_are_planned(change, clip, engine, monkeypatch):
+    """Complex tensors as pairs; where one goes elsewhere or is seen otherwise, the plan sees it."""
+    ends = []
+    for way in (engine, "eager"):
+        params = [torch.nn.Parameter(torch.complex(p.detach(), p.detach().cos())) for p in parameters()] + parameters()
+        optimizer = tw.Adam(params, engine=way, maximize=True, **clip)
+        for t in range(5):
+            for p in params:
+                p.grad = torch.cos(3 * p.detach() + t)
+            if t == 3 and change == "moved":
+                params[1].data = params[1].data * 1.5
+            if t == 3 and change == "slot":
+                optimizer.state[params[1]]["exp_avg"].data = torch.ones(2, 3, dtype=torch.complex128)
+            if t == 3 and change == "conjugate":
+                params[1].grad = params[1].grad.conj()
+            with monkeypatch.context() as patch:
+                if way != "eager" and t and (change == "nothing" or t < 3):
+                    patch.setattr(optimizer, "_step_group", lambda *_: pytest.fail("took the general way"))
+                optimizer.step()
+        ends.append(params)
+    alike(*ends)
+
+
+@pytest.mark.parametrize("engine", ["cpu", "triton"])
 def test_a_plan_keeps_no_gradient_alive(engine):
     params, given = parameters(), []
     optimizer = tw.Adam(params, engine=engine)

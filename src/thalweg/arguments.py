@@ -45,7 +45,7 @@ def transformed(rule: Rule, switched_on: tuple[str, ...]) -> Rule:
 
 
 def switched_on(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The transforms that these settings ask for."""
+    """The transforms that these settings ask for, beside the direction."""
     return tuple(name for name, off in OFF.items() if settings.get(name, off) is not off)
 
 
@@ -110,7 +110,8 @@ class Arguments:
 
     def rule_of(self, group: Mapping[str, Any]) -> Rule:
         """The rule as this group runs it: with the transforms in front that it asks for."""
-        return transformed(self.rule, switched_on(group))
+        direction = ("maximize",) if group.get("maximize") else ()
+        return transformed(self.rule, direction + switched_on(group))
 
     def check_names(self, group: Mapping[str, Any], known: set[str]) -> None:
         """Refuse a setting that the class does not have."""

@@ -18,7 +18,7 @@ def gradient_of(p: torch.Tensor, group: Mapping[str, Any], *, rule: str, by_elem
 
     Args:
         p: a parameter that has one.
-        group: whose ``maximize`` turns it round, and whose ``centralise`` needs all of it.
+        group: whose ``centralise`` needs all of it.
         rule: the optimizer's name.
         by_element: says whether its rule treats every element for itself, and so may see some rows only.
 
@@ -28,8 +28,8 @@ def gradient_of(p: torch.Tensor, group: Mapping[str, Any], *, rule: str, by_elem
     Example:
         >>> p = torch.nn.Parameter(torch.ones(2))
         >>> p.grad = torch.ones(2)
-        >>> gradient_of(p, {"maximize": True}, rule="SGD", by_element=lambda: True)
-        (tensor([-1., -1.]), None)
+        >>> gradient_of(p, {}, rule="SGD", by_element=lambda: True)
+        (tensor([1., 1.]), None)
     """
     g, rows = p.grad, None
     assert g is not None
@@ -45,7 +45,7 @@ def gradient_of(p: torch.Tensor, group: Mapping[str, Any], *, rule: str, by_elem
         raise ValueError(f"the gradient's layout is {g.layout}; it must be dense or sparse_coo.")
     if group.get("centralise") and p.is_complex():
         raise ValueError("centralise is True, and a parameter is complex; only real ones have means of rows here.")
-    return (-g if group.get("maximize") else g).resolve_conj().resolve_neg(), rows  # kernels read memory as it lies
+    return g.resolve_conj().resolve_neg(), rows  # kernels read memory as it lies
 
 
 def write(target: torch.Tensor, rows: Rows | None, value: torch.Tensor) -> None:

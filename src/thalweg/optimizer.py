@@ -251,17 +251,17 @@ class Optimizer(torch.optim.Optimizer):
     def _plan(self, kind: Any, index: int, group: dict[str, Any], cells: list[Cell], hyper: dict[str, Any]) -> None:
         """Prepare the next step of a group whose parameters all went through the kernels."""
         params, graph = moving(group), trace(self.arguments.rule_of(group), **hyper)
-        if group.get("maximize") or any(p.is_complex() for p in params):
-            return
+        lie = {p.grad.data_ptr() for p in params if p.grad is not None}
+        if any(cell.g.data_ptr() not in lie for cell in cells):
+            return  # copied on the way: a plan reads gradients where they lie
         found = [self.state.get(p, {}) for p in params]
         keys = {slot: self._spelled(slot) for slot in cells[0].slots}
         if any("step" in state for state in found):
             keys["t"] = "step"
         if any(key not in state for state in found for key in keys.values()):
             return
-        if not kind.fits(graph, cells, [state["step"] for state in found] if "t" in keys else []):
-            return
-        self._plans[index] = kind(graph, cells, group, self.state, keys, self.arguments.settings, LATER)
+        if kind.fits(graph, cells, [state["step"] for state in found] if "t" in keys else []):
+            self._plans[index] = kind(graph, cells, group, self.state, keys, self.arguments.settings, LATER)
 
     def _spelled(self, slot: str) -> str:
         """A slot's key in the state: torch's name for it, where torch has one."""

@@ -32,10 +32,13 @@ class DevicePlan:
         self.settings, self.t, self.states = settings, t, list(state.values())
         self.params, self.listed = moving(group), list(group["params"])
         self.cells = [cell._replace(g=cell.p) for cell in cells]  # a plan must not keep gradients alive
-        self.dtypes = [cell.g.dtype for cell in cells]
+        self.dtypes = [p.grad.dtype for p in self.params if p.grad is not None]
         self.laid_out = [(p.shape, p.stride(), order(p)) for p in self.params]
         owners = [state.get(p, {}) for p in self.params]
         self.kept = [(owner, key, owner[key]) for owner in owners for key in keys.values()]
+        # the cells have views of complex tensors, which stay where they are when those go elsewhere
+        complexes = [x for x in (*self.params, *(value for _, _, value in self.kept)) if x.is_complex()]
+        self.viewed = [(x, x.data_ptr()) for x in complexes]
         self.counts = [owner[keys["t"]] for owner in owners] if "t" in keys else []
         self.stops = graph.model_wide
         self.runs: list[Run] = []
@@ -75,6 +78,8 @@ class DevicePlan:
         if not all(map(is_, params, self.listed)) or not all(map(is_, state.values(), self.states)):
             return False
         if not all([owner.get(key) is value for owner, key, value in self.kept]):
+            return False
+        if any([x.data_ptr() != place or x.is_conj() for x, place in self.viewed]):
             return False
         params = moving(group)
         if len(params) != len(self.params) or not all(map(self._fits, range(len(params)), params)):
@@ -133,5 +138,6 @@ class DevicePlan:
             and g.dtype is self.dtypes[i]
             and g.device == p.device
             and not g.is_neg()
+            and not g.is_conj()
             and in_memory(g)
         )

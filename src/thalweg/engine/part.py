@@ -18,12 +18,15 @@ from thalweg.engine.host import host_inputs
 from thalweg.engine.model_wide import Run, alone
 
 FIELDS = (
-    "tensors", "params", "places", "dimensions", "shapes", "strides", "kind", "bits",
+    "tensors", "params", "places", "dimensions", "shapes", "strides", "kinds", "bits",
     "kept", "owners", "keys", "values", "slots",
     "shared", "numbers", "wide", "counts", "inputs", "outputs", "scalars", "host",
     "total", "ends", "table", "width", "column", "kernel", "per_tensor", "launch",
 )  # fmt: skip
-_DLPACK = {torch.float64: (2, 64), torch.float32: (2, 32), torch.float16: (2, 16), torch.bfloat16: (4, 16)}
+_DLPACK = {
+    torch.float64: (2, 64), torch.float32: (2, 32), torch.float16: (2, 16), torch.bfloat16: (4, 16),
+    torch.complex128: (5, 128), torch.complex64: (5, 64), torch.complex32: (5, 32),
+}  # fmt: skip
 
 
 class Part:
@@ -32,7 +35,7 @@ class Part:
     Args:
         graph: of the rule.
         cells: as the engine takes them.
-        params: the same parameters as the group holds them.
+        params: the same parameters as the group holds them, with their gradients.
         owners: the state of each, where its slots are looked up.
         keys: the name there of each slot, and of the step number (``t``) if it is kept.
         t: the step number, where the tensors keep none themselves.
@@ -57,7 +60,7 @@ class Part:
         self.tables = [cpu.table_of(each, named) for each in program.kernels]
         self.facts = [[cpu.facts(each, cell) for cell in cells] for each in program.kernels]
         self.keys = [functools.partial(cpu.step_keys, each, cells[0].store.seed) for each in program.kernels]
-        self.ends = integers(list(accumulate(p.numel() for p in params)))
+        self.ends = integers(list(accumulate(cell.p.numel() for cell in cells)))
         self.inputs = doubles([t, *[0] * len(host_inputs(graph))])
         self.outputs = doubles([0] * (len(program.wanted) + len(kernel.draws)))
         self.per_tensor = doubles([number for each in self.facts[self.first] for number in each])
@@ -65,7 +68,7 @@ class Part:
         kept = [(owner, key) for key in keys.values() for owner in owners]
         values = [owner[key] for owner, key in kept]
         shared = shared_numbers(graph, owners, keys)
-        kind, bits = _DLPACK[cells[0].g.dtype]
+        dtypes = [_DLPACK[p.grad.dtype] for p in params if p.grad is not None]
         self.struct = Struct(
             FIELDS,
             tensors=len(params),
@@ -74,8 +77,8 @@ class Part:
             dimensions=integers([p.ndim for p in params]),
             shapes=rows([p.shape for p in params]),
             strides=rows([p.stride() for p in params]),
-            kind=kind,
-            bits=bits,
+            kinds=integers([kind for kind, _ in dtypes]),
+            bits=integers([bits for _, bits in dtypes]),
             kept=len(kept),
             owners=references([owner for owner, _ in kept]),
             keys=references([key for _, key in kept]),

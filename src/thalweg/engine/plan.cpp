@@ -46,6 +46,8 @@ struct Exchange {  // DLPackExchangeAPI
 
 typedef PyObject* const* Objects;
 
+static const uint8_t COMPLEX = 5;  // kDLComplex
+
 struct Part {  // the tensors that one call of a kernel takes: of one type, with one t
     // a step finds them as the last one left them
     int64_t tensors;
@@ -54,7 +56,7 @@ struct Part {  // the tensors that one call of a kernel takes: of one type, with
     const int64_t* dimensions;
     const int64_t* const* shapes;   // of a parameter and of its gradient
     const int64_t* const* strides;  // likewise
-    int64_t kind, bits;   // the gradients' dtype
+    const int64_t *kinds, *bits;    // the dtype of its gradient
     int64_t kept;
     Objects owners, keys, values;  // a slot is owners[i][keys[i]]
     void* const* slots;   // where it lies
@@ -97,7 +99,7 @@ struct Plan {  // of a group
     double* settings;     // the hyper-parameters of this step
     // torch's and ours
     const Exchange* torch;
-    PyObject *grad, *tensor, *is_neg, *plain, *written;
+    PyObject *grad, *tensor, *is_neg, *is_conj, *plain, *written;
     PyObject* moved;      // a list of the parameters that are not left alone
 };
 
@@ -133,10 +135,11 @@ static bool laid_out(const Part& part, const Tensor& found, int64_t k) {
     return same;
 }
 
-static bool is_plain(const Plan& plan, PyObject* g, const Tensor& found) {  // not a view that changes the sign
+static bool is_plain(const Plan& plan, PyObject* x, const Tensor& found) {  // not a view that changes signs
+    if (found.kind == COMPLEX && !is(call(plan.is_conj, x), &_Py_FalseStruct)) return false;
     for (int32_t d = 0; d < found.dimensions; ++d)
-        if (found.shape[d] != 1) return true;  // such a view of more than one element has strides
-    return is(call(plan.is_neg, g), &_Py_FalseStruct);
+        if (found.shape[d] != 1 && found.kind != COMPLEX) return true;  // of real numbers, such a view has strides
+    return is(call(plan.is_neg, x), &_Py_FalseStruct);
 }
 
 static bool listed_alike(const Plan& plan, PyObject* params, PyObject* states) {
@@ -162,9 +165,10 @@ static bool fits(const Plan& plan, const Part& part) {
     }
     for (int64_t k = 0; k < part.tensors; ++k) {
         PyObject *p = part.params[k], *g = PyObject_GetAttr(p, plan.grad);
-        bool there = look(plan, p, found) && found.data == part.places[k] && laid_out(part, found, k);
+        bool there = look(plan, p, found) && found.data == part.places[k] && laid_out(part, found, k) &&
+                     (found.kind != COMPLEX || is_plain(plan, p, found));
         bool good = there && g && is(PyObject_Type(g), plan.tensor) && look(plan, g, found) && laid_out(part, found, k) &&
-                    found.kind == part.kind && found.bits == part.bits && found.device == 1 && is_plain(plan, g, found);
+                    found.kind == part.kinds[k] && found.bits == part.bits[k] && found.device == 1 && is_plain(plan, g, found);
         if (!good) PyErr_Clear();
         if (g) Py_DecRef(g);  // the parameter holds it
         if (!good) return false;

@@ -31,7 +31,7 @@ FIELDS = (
     "parts", "part", "listed", "params", "still", "known", "states",
     "switches", "switch_names", "switch_values", "amounts", "amount_names", "amounts_on",
     "hypers", "hyper_names", "items", "defaults", "settings",
-    "torch", "grad", "tensor", "is_neg", "plain", "written", "moved",
+    "torch", "grad", "tensor", "is_neg", "is_conj", "plain", "written", "moved",
 )  # fmt: skip
 
 
@@ -114,6 +114,7 @@ class Plan:
             grad=reference("grad"),
             tensor=reference(torch.Tensor),
             is_neg=reference(torch.Tensor.is_neg),
+            is_conj=reference(torch.Tensor.is_conj),
             plain=reference(plain),
             written=reference(_written),
             moved=reference(params),

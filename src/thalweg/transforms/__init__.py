@@ -11,9 +11,12 @@ from thalweg.transforms.centralise import centralise
 from thalweg.transforms.clip_by_global_norm import clip_by_global_norm
 from thalweg.transforms.clip_by_norm import clip_by_norm
 from thalweg.transforms.clip_by_value import clip_by_value
+from thalweg.transforms.negate import negate
 
-# By the argument that switches each on. Bounds first, as people clip between backward() and step().
+# By the argument that switches each on. The direction comes first, as in torch's step, and then bounds, as people clip
+# between backward() and step().
 TRANSFORMS: dict[str, Rule] = {
+    "maximize": negate,
     "clip_value": clip_by_value,
     "clip_tensor_norm": clip_by_norm,
     "clip_norm": clip_by_global_norm,
