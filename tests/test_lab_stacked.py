@@ -158,6 +158,8 @@ def test_a_torch_without_the_private_door_has_vmap_alone(monkeypatch):
         ("lamb", RATES),
         ("sgd", RATES),
         ("adagrad", RATES),
+        ("adamw", [{"lr": 0.01, "clip_norm": bound} for bound in (0.01, 0.1, 1.0)]),
+        ("sgd", [{"lr": 0.1}, {"lr": 0.1, "clip_norm": 0.01}, {"lr": 0.001, "maximize": True}]),
         ("rmsprop", [{"lr": 0.01}, {"lr": 0.01, "momentum": 0.9}, {"lr": 0.02}]),  # one keeps momentum, others do not
     ],
 )

@@ -10,18 +10,21 @@ import torch
 from thalweg.engine.cell import plain
 from thalweg.engine.stacked import Stack
 from thalweg.optimizer import LATER, Optimizer
+from thalweg.signature import signature_of
 
 
 def kind(optimizer: Optimizer) -> Hashable:
-    """Optimizers of one kind may step as one: class, names of what is kept per parameter, and flags.
+    """Optimizers of one kind may step as one: class, transforms, names of what is kept per parameter, and flags.
 
     >>> import thalweg as tw
     >>> of = lambda **settings: kind(tw.RMSprop([torch.nn.Parameter(torch.ones(2))], **settings))
     >>> of(lr=0.1) == of(lr=0.2), of(momentum=0.5) == of(momentum=0.9), of() == of(momentum=0.9)
     (True, True, False)
     """
-    hyper, signature = optimizer.arguments.read(optimizer.param_groups[0]), optimizer.arguments.signature
-    return type(optimizer), tuple(signature.kept(hyper)), tuple((name, hyper[name]) for name in signature.flags)
+    group, arguments = optimizer.param_groups[0], optimizer.arguments
+    hyper, flags = arguments.read(group), arguments.signature.flags
+    kept = tuple(arguments.signature.kept(hyper))
+    return type(optimizer), arguments.rule_of(group), kept, tuple((name, hyper[name]) for name in flags)
 
 
 class Together:
@@ -62,9 +65,9 @@ class Together:
         if any(o.store != type(o.store)() for o in optimizers):
             raise ValueError("an optimizer has a store of its own.")
         if len(set(map(kind, optimizers))) > 1:
-            raise ValueError("the optimizers' flags differ, or what they keep.")
-        if any(group.get(name) for group in self.groups for name in ("maximize", "differentiable", "foreach")):
-            raise ValueError("an optimizer asks for maximize, differentiable or foreach.")
+            raise ValueError("the optimizers' flags or transforms differ, or what they keep.")
+        if any(group.get(name) for group in self.groups for name in ("differentiable", "foreach")):
+            raise ValueError("an optimizer asks for differentiable or foreach.")
         counts = {self._walked(o, p) for o, own in zip(optimizers, self.params, strict=True) for p in own}
         if len(counts) != 1:
             raise ValueError("the optimizers have taken different numbers of steps.")
@@ -81,12 +84,12 @@ class Together:
             for i in range(len(stacked))
         ]
         self._hand_out(slots)
-        whens = {slot.when for slot in self.arguments.signature.slots.values()}
-        switches = {name: self.settings[0][name] for name in self.arguments.signature.numbers if name in whens}
-        self.stack = Stack(first.rule, stacked, slots, **flags, **switches)
-        self.varying = {
-            name: np.array([plain(hyper[name]) for hyper in self.settings]) for name in self.arguments.signature.numbers
-        }
+        rule = self.arguments.rule_of(self.groups[0])
+        signature = signature_of(rule)
+        whens = {slot.when for slot in signature.slots.values()}
+        switches = {name: self.settings[0][name] for name in signature.numbers if name in whens}
+        self.stack = Stack(rule, stacked, slots, **flags, **switches)
+        self.varying = {name: np.array([plain(hyper[name]) for hyper in self.settings]) for name in signature.numbers}
         for name, values in self.varying.items():
             if len(set(values.tolist())) == 1:
                 self.varying[name] = values[0]
