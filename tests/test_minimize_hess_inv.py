@@ -7,17 +7,10 @@ import pytest
 import torch
 
 import thalweg as tw
+from minimize_cases import starts, valley
 from thalweg.minimize import METHODS
 
 LEARNING = ("bfgs", "broyden")
-
-
-def valley(x):
-    return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
-
-
-def starts(count, n=3):
-    return torch.randn(count, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("method", LEARNING)
