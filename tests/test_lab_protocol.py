@@ -78,6 +78,16 @@ def test_points_are_one_sequence_that_covers_the_range():
     assert SEQUENCE_SEED == 3  # a change moves every published result
 
 
+def test_another_seed_searches_other_points_that_cover_the_range_as_well():
+    assert points(9, seed=0) == points(9)
+    for seed in (1, 2, 1000):
+        assert not set(points(27, seed)) & set(points(27))
+        assert np.diff(sorted(p[0] for p in points(8, seed))) == pytest.approx([1 / 8] * 7)
+    stages, _ = played(plan(seed=5), valley)
+    tried = [dict(trial.hyper)["lr"] for trial in stages[2] if trial.optimizer == "a"]
+    assert tried == [RANGES["lr"].at(u[0]) for u in points(9, seed=5)]
+
+
 @pytest.mark.parametrize(("preset", "opened"), [("quick", 1), ("standard", 3), ("thorough", 3)])
 def test_more_points_open_more_dimensions(preset, opened):
     stages, _ = played(plan("ab", preset), valley)

@@ -23,7 +23,7 @@ Cohorts = dict[str, list[Trial]]
 def search(plan: Plan, findings: Findings) -> Stages:
     """Quasi-random points, halved on the way; then what was saved by divergence; then beyond an edge."""
     budget = plan.budget
-    sequence = points(2 * budget.points + EDGE_RUNS)
+    sequence = points(2 * budget.points + EDGE_RUNS, plan.seed)
     first, extra, further = (
         sequence[: budget.points - budget.modelled],
         sequence[budget.points : budget.points + EDGE_RUNS],
