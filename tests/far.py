@@ -40,13 +40,14 @@ class World(TorchDispatchMode):
     """Inside it there is such a device.
 
     Attributes:
+        double: whether it has numbers of float64.
         fetched: how often the host waited for numbers of the device.
         sent: how often numbers of the host went there.
     """
 
-    def __init__(self):
+    def __init__(self, double=True):
         super().__init__()
-        self.fetched = self.sent = 0
+        self.double, self.fetched, self.sent = double, 0, 0
         Far.world = self
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -74,6 +75,8 @@ class World(TorchDispatchMode):
         found = func(*near, **named)
         if not away:
             return found
+        if not self.double and any(getattr(each, "dtype", None) == torch.float64 for each in tree_leaves(found)):
+            raise TypeError(f"{func} makes numbers of float64, which this device does not have")
         found = tree_map(lambda each: Far(each) if isinstance(each, torch.Tensor) else each, found)
         return return_and_correct_aliasing(func, args, kwargs, found)
 

@@ -17,6 +17,7 @@ Number = Any  # of one problem a numpy scalar or a tensor without axes, of many 
 Rows = Any  # which of the problems: () for one problem, slice(None) for all of many, or the numbers of some
 NUMPY, BOOLEAN = (np.ndarray, np.generic, float, int), (bool, np.bool_)  # no questions for torch's types: they are slow
 EPSILON = {4: 2.0**-23, 8: 2.0**-52}  # by the bytes of a number
+WITHOUT_DOUBLE = ("mps",)  # devices that have no float64
 _einsum = lambda a, b: np.einsum("...i,...i->...", a, b)  # noqa: E731
 _vecdot = getattr(np, "vecdot", _einsum)  # numpy 2.0
 
@@ -64,6 +65,37 @@ def with_row(matrix: Array, at: Number, row: Array) -> Array:
     return matrix
 
 
+def eigh(H: Array) -> tuple[Array, Array]:
+    """Eigenvalues (..., n) and eigenvectors (..., n, n) of symmetric matrices.
+
+    One that does not converge fails all that are beside it; then each is done by itself, on the host. What nothing
+    is known of even there is taken for a multiple of the unit matrix.
+    """
+    try:
+        values, vectors = namespace(H).linalg.eigh(H)
+        return values, vectors
+    except (np.linalg.LinAlgError, torch.linalg.LinAlgError):  # pyright: ignore[reportPrivateImportUsage]
+        matrices = H.cpu().numpy() if isinstance(H, torch.Tensor) else H
+        found = [_eigh_of_one(matrix) for matrix in matrices.reshape(-1, *H.shape[-2:])]
+    values, vectors = (np.stack(parts).astype(matrices.dtype) for parts in zip(*found, strict=True))
+    values, vectors = values.reshape(H.shape[:-1]), vectors.reshape(H.shape)
+    return (torch.from_numpy(values).to(H), torch.from_numpy(vectors).to(H)) if H is not matrices else (values, vectors)
+
+
+def _eigh_of_one(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        values, vectors = np.linalg.eigh(matrix.astype(np.float64))
+        return values, vectors
+    except np.linalg.LinAlgError:
+        n = len(matrix)
+        return np.full(n, abs(matrix).sum(-1).max()), np.eye(n)
+
+
+def finest(x: Array) -> torch.dtype:
+    """The finest numbers that the device of a tensor has."""
+    return torch.float32 if x.device.type in WITHOUT_DOUBLE else torch.float64
+
+
 def root(numbers: Number) -> Number:
     """The square root; ``** 0.5`` of a numpy scalar is not that of an array in the last digit."""
     return namespace(numbers).sqrt(numbers)
@@ -103,7 +135,7 @@ def same(a: Array, b: Array) -> bool:
 def host(*numbers: Number) -> list[Any]:
     """Several numbers as float64 on the host, in one transfer from the device."""
     if not isinstance(numbers[0], NUMPY):
-        return list(torch.stack([number.double() for number in numbers]).cpu().numpy())
+        return list(torch.stack(numbers).cpu().double().numpy())  # there: not every device has float64
     return [n if isinstance(n, float) else n.astype(np.float64, copy=False) for n in numbers]
 
 

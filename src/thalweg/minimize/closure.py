@@ -90,14 +90,14 @@ class ClosureProblem:
         if self.optimizer.backward:
             self.optimizer.zero_grad()
         loss = self._loss(x)
-        value = loss.detach().double().reshape(())
         if self.optimizer.backward:
             if all(p.grad is None for p in self.parameters):
                 raise ValueError(f"closure set no gradient; for {type(self.optimizer).__name__} it must call backward.")
             gradient = [torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in self.parameters]
         else:
             gradient = self._differentiated(loss, False)
-        return (value.numpy()[()] if isinstance(x, np.ndarray) else value), vector(gradient)
+        value = loss.detach().reshape(())
+        return (value.double().numpy()[()] if isinstance(x, np.ndarray) else value), vector(gradient)
 
     def _differentiated(self, loss: torch.Tensor, graph: bool) -> list[torch.Tensor]:
         if not loss.requires_grad:

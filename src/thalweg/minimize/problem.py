@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from thalweg.minimize.arrays import Array, Number, Rows, copied, matvec, namespace
+from thalweg.minimize.arrays import Array, Number, Rows, copied, finest, matvec, namespace
 from thalweg.minimize.returned import argument, as_many, number, real, refusal, with_graph
 
 EMPTY = "x0 is empty; it must hold at least one number."
@@ -212,7 +212,7 @@ class Problem:
             return np.float64(number(value))
         if isinstance(value, torch.Tensor) and value.numel() == 1:
             return value.detach().reshape(())  # it stays where it is: the loop fetches it with its other numbers
-        return torch.tensor(number(value), dtype=torch.float64, device=self.form.device)
+        return torch.full((), number(value), dtype=finest(self.form.start), device=self.form.device)
 
     def _value(self, x: torch.Tensor) -> torch.Tensor:
         """fun at one point (n,), as a tensor with its graph."""

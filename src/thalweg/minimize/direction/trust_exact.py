@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.minimize.arrays import beside, dot, epsilon, every, matvec, namespace, root, some, vecmat, where
+from thalweg.minimize.arrays import beside, dot, eigh, epsilon, every, matvec, namespace, root, some, vecmat, where
 from thalweg.minimize.card import MethodCard
 
 
 def prepare(H: Any, g: Any) -> dict[str, Any]:
     """Eigenvalues, eigenvectors and the gradient in their basis, once per Hessian (..., n, n)."""
-    values, vectors = namespace(H).linalg.eigh(H / 2 + H.swapaxes(-1, -2) / 2)
+    values, vectors = eigh(H / 2 + H.swapaxes(-1, -2) / 2)
     return {"values": values, "vectors": vectors, "c": vecmat(g, vectors)}
 
 
