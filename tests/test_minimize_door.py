@@ -417,6 +417,26 @@ def test_success_is_also_said_of_a_best_point_that_the_walk_did_not_go_to(deriva
     )
     assert result.success == bool(abs(result.grad).max() <= 1e-5)
     assert result.success
+    assert "Hessian" not in result.message
+
+
+@pytest.mark.parametrize("method", ["newton", "newton-line"])
+def test_a_hessian_that_is_finite_at_no_point_is_named(method):
+    def hess(x, scale):
+        return scale * 12 * (x - 3).square().diag()
+
+    result = tw.minimize(
+        lambda x, scale: ((x - 3) ** 4).sum(),
+        START.repeat(2, 1),
+        (torch.tensor([1.0, torch.nan]),),
+        method=method,
+        hess=hess,
+        batched=True,
+        options={"maxiter": 3, "gtol": 0.0},
+    )
+    assert result.status.tolist() == [1, 1]
+    assert "Hessian" not in result.message[0]
+    assert "The Hessian was finite at no point" in result.message[1]
 
 
 @pytest.mark.parametrize("method", ["bfgs", "lbfgs"])
@@ -450,3 +470,5 @@ def test_a_fall_without_end_ends_where_the_numbers_do(fun, method, dtype):
     assert result.nfev < result.nit + 100
     assert math.isfinite(result.fun)
     assert result.fun < -1e15
+    grown = f"the largest entry of x has grown to {result.x.abs().max():.0e}"
+    assert f"fun seems to fall without end: {grown}" in result.message

@@ -70,6 +70,7 @@ def test_refusals(call, sentence):
         (dict(jac="2-point"), r"jac is '2-point'; it must be True, a function, or None"),
         (dict(hess="2-point"), r"hess is '2-point'; it must be a function"),
         (dict(callback=3), r"callback is 3; it must be a function"),
+        (dict(callback=lambda x, f: None), r"callback takes \(x, f\); it must take one argument: callback\(x\), or"),
         (dict(options=[1]), r"options is \[1\]; it must be a dict"),
         (dict(options={"search": 3}), r"search is 3; it must be one of armijo, hager-zhang, wolfe, or a Search"),
         (dict(method="cg", options={"beta": "fr"}), r"beta is 'fr'; it must be a function"),
@@ -85,6 +86,12 @@ def test_refusals(call, sentence):
 def test_refusals_of_kinds(call, sentence):
     with pytest.raises(TypeError, match=sentence):
         tw.minimize(**{"fun": rosenbrock, "x0": START, **call})
+
+
+def test_an_operator_for_a_matrix_is_sent_to_hessp():
+    operator = pytest.importorskip("scipy.sparse.linalg").aslinearoperator(np.eye(2))
+    with pytest.raises(TypeError, match=r"hess returned .*Operator; .* as hessp=lambda x, v: hess\(x\) @ v to method="):
+        tw.minimize(lambda x: (x @ x, 2 * x), np.ones(2), jac=True, hess=lambda x: operator)
 
 
 def test_a_fun_of_the_wrong_shape_is_refused_in_a_batch():

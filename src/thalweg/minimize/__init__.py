@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from thalweg.minimize.arrays import identity
+from thalweg.minimize.arrays import epsilon, host, identity, largest
 from thalweg.minimize.elsewhere import OPTIONS, unknown
 from thalweg.minimize.loop import CALLBACK, CONVERGED, INTERRUPTED, MAXFUN, MAXITER, STALLED, Limits, Progress, run
 from thalweg.minimize.methods import METHODS, SCIPYS, Method, along_lines
@@ -186,12 +186,22 @@ def _choose(
 
 def _stopper(callback: Callable[..., Any], form: Form, method: Method) -> Callable[[Progress], bool]:
     """The callback as the loop calls it: True stops."""
-    whole = list(inspect.signature(callback).parameters) == ["intermediate_result"]
+    try:
+        signature = inspect.signature(callback)
+    except ValueError:  # of a function in C that does not say
+        signature = inspect.signature(lambda x: x)
+    whole = [*signature.parameters] == ["intermediate_result"]
+    try:
+        _ = whole or signature.bind("x")
+    except TypeError:
+        raise TypeError(
+            f"callback takes {signature}; it must take one argument: callback(x), or callback(intermediate_result)."
+        ) from None
 
     def stop(progress: Progress) -> bool:
         try:
             if whole:
-                answer = callback(intermediate_result=_result(progress, form, method))
+                answer = callback(intermediate_result=_result(progress, form, method, False))
             else:
                 answer = callback(form.give(progress.x))
             return isinstance(answer, bool | np.bool_ | torch.Tensor) and bool(answer)
@@ -201,12 +211,25 @@ def _stopper(callback: Callable[..., Any], form: Form, method: Method) -> Callab
     return stop
 
 
-def _result(progress: Progress, form: Form, method: Method) -> Result:
+def _messages(progress: Progress, form: Form) -> list[str]:
+    """Why each problem ended, and what to try."""
+    statuses, roughs = np.atleast_1d(progress.status), np.atleast_1d(progress.rough)
+    said = [MESSAGES.get(status, "fun or its gradient is not finite at x0.") for status in statuses]
+    failed = np.isin(statuses, (MAXITER, MAXFUN, STALLED))
+    if failed.any():
+        sizes = np.atleast_1d(host(largest(progress.x))[0])
+        began = host(largest(form.start))[0]
+        far = sizes > np.where(began > 0, began, 1) * epsilon(progress.x) ** -0.75
+        for i in np.flatnonzero(failed & far):
+            said[i] += f" fun seems to fall without end: the largest entry of x has grown to {sizes[i]:.0e}."
+        for i in np.flatnonzero(failed & (roughs > 0)):
+            said[i] += " The Hessian was finite at no point: check hess, or the second derivatives of fun."
+    return said
+
+
+def _result(progress: Progress, form: Form, method: Method, ended: bool = True) -> Result:
     success = progress.status == CONVERGED
-    messages = [
-        MESSAGES.get(status, "fun or its gradient is not finite at x0." if status < 0 else "")
-        for status in np.atleast_1d(progress.status)
-    ]
+    messages = _messages(progress, form) if ended else [""] * np.size(progress.status)
     counts = {
         "status": progress.status,
         "nit": progress.nit,

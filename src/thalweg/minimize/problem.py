@@ -298,6 +298,11 @@ class Problem:
         """What hess returned, as (..., n, n)."""
         shape = (*x.shape, x.shape[-1])
         H = H.toarray() if hasattr(H, "toarray") else H  # SciPy's sparse matrices
+        if hasattr(H, "matvec"):
+            raise TypeError(
+                f"hess returned {type(H).__name__}; it must return a matrix, and an operator goes as "
+                "hessp=lambda x, v: hess(x) @ v to method='newton-cg'."
+            )
         if math.prod(np.shape(H)) != math.prod(shape):
             raise ValueError(f"hess returned the shape {tuple(np.shape(H))}; it must be {shape}.")
         H = H if isinstance(H, torch.Tensor) else torch.from_numpy(real(H, "hess's matrix"))

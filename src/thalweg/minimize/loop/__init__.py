@@ -65,6 +65,7 @@ class Progress:
         status: why it stopped; -1 while it goes on.
         lowest, flattest: the lowest value and the smallest gradient seen, not of one point.
         idle: steps since either got lower.
+        rough: 1 where the method asked for Hessians and none was finite, else 0.
         members: which of all problems these are.
         hess_inv: the inverse Hessians of those that are finished, (..., n, n), if the method learns them.
     """
@@ -81,6 +82,7 @@ class Progress:
     lowest: Number
     flattest: Number
     idle: Number
+    rough: Number
     members: Rows
     hess_inv: Array | None = None
 
@@ -175,7 +177,7 @@ def run(
     status = none - 1
     for reason, met in ((MAXFUN, limits.maxfun <= 1), (MAXITER, limits.maxiter < 1), (CONVERGED, norm <= limits.gtol)):
         status = where(fine & met, none + reason, status)
-    whole = Progress(x, f, g, norm, none, none + 1, none.copy(), none.copy(), status, f, norm, none, members)
+    whole = Progress(x, f, g, norm, none, none + 1, none.copy(), none.copy(), status, f, norm, none, none, members)
     going = fine & (status < 0)
     if not some(going):
         return whole
@@ -208,6 +210,7 @@ def run(
                     flat = ended & (now.norm <= limits.gtol)  # the best point may be one that the walk did not go to
                     for reason, met in ((STALLED, ended), (MAXFUN, dear), (MAXITER, long), (CONVERGED, done | flat)):
                         now.status = where(met, reason, now.status)
+                    now.rough = walking.rough
                     whole.put(now).learn(now, walking.hess_inv)
                     left = np.flatnonzero(now.status < 0)
                     if not len(left):

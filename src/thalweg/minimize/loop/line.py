@@ -84,12 +84,15 @@ class LineWalk:
         self.d, self.step = -g, self.ones
         self.refining: dict[Any, Any] = {}  # the search of each problem that has one
         self.lowest: dict[Any, Any] = {}  # and the lowest point that it came to
+        self.rough = self.ones < 0  # no Hessian was finite yet
         self.plain = self.ones > 0  # the direction is -g, with nothing left to forget
         if direction.hessian:
             self.memory["H"] = hessian(x, everyone(f))
             self.memory, self.d = direction.turn(self.memory, None, None, g, None)
             self.plain = ~self.plain
         (self.slope,) = host(dot(self.d, g))
+        if direction.hessian:
+            self.rough = np.isnan(self.slope)
         lost = ~(self.slope < 0)
         if some(lost):
             self.forget(rows(lost))
@@ -148,7 +151,7 @@ class LineWalk:
         far = there(which, self.x) if far is None else far
         for name in VECTORS:
             setattr(self, name, getattr(self, name)[far])
-        for name in (*NUMBERS, "ones"):
+        for name in (*NUMBERS, "ones", "rough"):
             setattr(self, name, getattr(self, name)[which])
         self.memory = {name: value[far] for name, value in self.memory.items()}
         self.refining, self.lowest = (
@@ -188,6 +191,8 @@ class LineWalk:
             memory = memory | {"H": self.hessian(x, which)}
         memory, d = self.direction.turn(memory, s, g - old.g, g, old.d)
         slope, dd, gg = host(dot(d, g), dot(d, d), dot(g, g))
+        if self.direction.hessian:
+            self.rough = replaced(self.rough, which, old.rough & np.isnan(slope))
         falls = (slope * abs(slope) < -1e-30 * dd * gg) & (dd < np.inf)
         weight = 1 + 0.7 * old.weight
         mean = old.mean + (abs(f) - old.mean) / weight

@@ -42,8 +42,8 @@ class TrustWalk:
     """Problems on their way, each in its own ball of trust.
 
     Args:
-        model: makes steps: an object with ``start(x, g, rows)``, ``first(x, g)``, ``step(x, g, radius)``,
-            ``take(rows, x, g)`` and ``keep(rows)``.
+        model: makes steps: an object with ``start(x, g)``, ``step(g, radius)``, ``take(rows, x, g)``, ``keep(rows)``,
+            and `rough`: where a parabola stands in for a Hessian that is not finite.
         judge: the radius rule.
         x, f, g: where they stand: (..., n), (...) on the host, (..., n).
     """
@@ -56,6 +56,7 @@ class TrustWalk:
         self.eps = epsilon(x)
         self.longest = 1e18 if self.eps > 1e-10 else 1e153  # the square of a longer step is no number of x's dtype
         self.radius = model.start(x, g)
+        self.rough = f == f  # until the Hessian is finite somewhere
 
     def ask(self) -> Array:
         """The trial points, (..., n)."""
@@ -63,6 +64,8 @@ class TrustWalk:
         self.trial = self.x + step
         foretold, slope, length = host(foretold, dot(self.g, step), dot(step, step))
         self.foretold, self.slope, self.length = foretold, slope, np.sqrt(length)
+        if some(self.rough):
+            self.rough = self.rough & (self.model.rough | np.isnan(foretold))
         return self.trial
 
     def tell(self, x: Array, f: Number, g: Array) -> Told:
@@ -71,8 +74,10 @@ class TrustWalk:
         f = where(np.isfinite(f) & np.isfinite(norm), f, np.float64(np.inf))
         verdict = self.judge(self.f, f, self.foretold, self.slope, self.length, self.radius, self.eps)
         moved, self.radius = verdict.accepted & (change > 0), np.minimum(verdict.radius, self.longest)
-        # Stuck where no number lies between this point and the trial, or any that the radius would still allow.
+        # Stuck where no number lies between this point and the trial, or any that the radius would still allow; or
+        # where the longest of all steps leads down, so that the fall has no end.
         stuck = ~moved & (~(self.radius > self.eps * size) | ~(self.foretold > 0) | (change == 0))
+        stuck = stuck | moved & (self.length >= 0.99 * self.longest)
         if some(moved):
             self.x, self.f, self.g = merged(moved, x, self.x), merged(moved, f, self.f), merged(moved, g, self.g)
             which = everyone(f) if every(moved) else rows(moved)
@@ -100,6 +105,7 @@ class TrustWalk:
         """Go on with these problems only."""
         far = there(which, self.x)
         self.x, self.g, self.f, self.radius = self.x[far], self.g[far], self.f[which], self.radius[which]
+        self.rough = self.rough[which]
         self.model.keep(which)
 
 
@@ -116,6 +122,7 @@ class ExactModel:
 
     def start(self, x: Array, g: Array) -> Number:
         """Prepare everywhere; the first radii (...), from the gradient's length and the curvature along it."""
+        self.rough = np.zeros(g.shape[:-1], dtype=bool)[()]
         self.known = self.formula.prepare(self._finite(x, g, everyone(g[..., 0])), g)
         return first_radius(*host(self.formula.cauchy(self.known), root(dot(x, x))))
 
@@ -133,6 +140,7 @@ class ExactModel:
     def keep(self, which: np.ndarray) -> None:
         """Go on with these problems only."""
         far = there(which, self.known["c"])
+        self.rough = self.rough[which]
         self.known = {name: value[far] for name, value in self.known.items()}
 
     def state(self) -> dict[str, Any]:
@@ -146,7 +154,10 @@ class ExactModel:
         """The Hessian; where it is not finite the unit matrix times |g| / |x|."""
         H = self.hessian(x, which)
         fine = namespace(H).isfinite(H).all(-1).all(-1)
-        if every(fine):
+        whole = every(fine)
+        if not whole or some(self.rough):
+            self.rough = put(self.rough, which, host(fine)[0] == 0)
+        if whole:
             return H
         length = root(dot(x, x))
         size = root(dot(g, g)) / where(length > 1e-3, length, 1e-3)
@@ -165,6 +176,8 @@ class ProductModel:
         product: ``product(x, v, rows) -> (..., n)``.
         largest: no whole Hessian above so many unknowns.
     """
+
+    rough = np.False_  # its products are not finite, and so is what it foretells
 
     def __init__(self, formula: Any, exact: Any, product: Callable[[Array, Array, Rows], Array], largest: int = 500):
         self.formula, self.exact, self.product, self.largest = formula, exact, product, largest
