@@ -71,6 +71,7 @@ def test_repeated_is_remembered_to_the_last_digit(first):
     assert again.data["optimizers"] == result.data["optimizers"]
     assert ledger(again.data) == ledger(result.data)
     assert again.data["started"] == result.data["started"]
+    assert load(out).sessions[0]["begun"].startswith(result.data["started"].removesuffix("+00:00"))
     assert again.data["seconds"] > result.data["seconds"]
 
 

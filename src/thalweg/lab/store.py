@@ -213,13 +213,13 @@ class Store:
         return [{**each, **{key: json.loads(each[key]) for key in ("machine", "versions")}} for each in told]
 
     def earlier(self) -> tuple[datetime | None, float]:
-        """When the first session began, and the seconds of all sessions before this one."""
+        """When the first session began, this one if there is no other, and the seconds of all before this one."""
         begun, seconds = None, 0.0
         for session in self.sessions():
-            if session["number"] == self._session:
-                continue
             start = datetime.fromisoformat(session["begun"])
             begun = begun or start
+            if session["number"] == self._session:
+                continue
             last = "SELECT max(ended) FROM runs WHERE session = ?"
             end = session["ended"] or self._database.execute(last, (session["number"],)).fetchone()[0]
             seconds += (datetime.fromisoformat(end) - start).total_seconds() if end else 0.0
