@@ -3,7 +3,7 @@
     python benchmarks/gpu_step.py                      the table
     python benchmarks/gpu_step.py --models gpt --json gpu.json
 
-The models and optimizers of benchmarks/step.py. Two figures for each: time of our step / time of torch's, the
+The models and optimizers of benchmarks/step.py, and LAMB. Two figures for each: time of our step / time of torch's, the
 median over rounds; and share of the copy bandwidth: the bytes that a step has to read and write, divided by its time,
 in units of what a plain copy of as many bytes reaches on this GPU. Refuses to run without a GPU.
 """
@@ -21,9 +21,10 @@ import torch
 import thalweg as tw
 
 sys.path.insert(0, str(Path(__file__).parent))
-from step import FUSED, MODELS, OPTIMIZERS, listed, made
+from step import FUSED, MODELS, OPTIMIZERS, listed, made, optimizers
 
 CALLS = 20
+CLASSES = {**optimizers(), "LAMB": tw.LAMB}  # every elementwise rule, and one with sums
 
 
 def seconds(call) -> float:
@@ -57,7 +58,7 @@ def moved(optimizer) -> int:
 
 def measure(name: str, shapes, rounds: int) -> dict[str, float | str]:
     settings = OPTIMIZERS.get(name, {})
-    ours = made(getattr(tw, name), shapes, "cuda", engine="triton", **settings)
+    ours = made(CLASSES[name], shapes, "cuda", engine="triton", **settings)
     found: dict[str, float | str] = {}
     theirs = None
     if hasattr(torch.optim, name):
@@ -79,9 +80,8 @@ def measure(name: str, shapes, rounds: int) -> dict[str, float | str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    optimizers = [*OPTIMIZERS, "Lion", "LAMB"]
     parser.add_argument("--models", type=listed(MODELS), default=list(MODELS), help="comma-separated; default: all")
-    parser.add_argument("--optimizers", type=listed(optimizers), default=optimizers)
+    parser.add_argument("--optimizers", type=listed(CLASSES), default=list(CLASSES), help="default: all")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", help="write the figures there as well")
     asked = parser.parse_args()

@@ -33,7 +33,7 @@ import thalweg as tw
 
 HERE = Path(__file__).parent / "steps"
 # What the other benchmarks take from here.
-__all__ = ["FUSED", "MODELS", "OPTIMIZERS", "listed", "machine", "made", "seconds"]
+__all__ = ["FUSED", "MODELS", "OPTIMIZERS", "listed", "machine", "made", "optimizers", "seconds"]
 
 
 def made(cls, shapes, device="cpu", **settings):

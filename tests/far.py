@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 aten = torch.ops.aten
 AWAY = torch.device("meta")
 WAITS = (aten.equal.default, aten.nonzero.default, aten.is_nonzero.default)  # the host needs their answer
+COPIES = (aten.copy_.default, aten._foreach_copy_.default)  # what they are given first says where they write
 INDEXES = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default)  # they may take an index of the host
 
 
@@ -62,6 +63,10 @@ class World(TorchDispatchMode):
         if func is aten._to_copy.default and to is not None:
             goes = torch.device(to) == AWAY
             self.fetched, self.sent = self.fetched + (away and not goes), self.sent + (goes and not away)
+            away = goes
+        elif func in COPIES:
+            goes = isinstance(tree_leaves(args[0])[0], Far)
+            self.fetched, self.sent = self.fetched + (away and not goes), self.sent + (goes and bool(here))
             away = goes
         elif func in INDEXES:
             self.sent += away and bool(here)

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import thalweg as tw
+from thalweg import rules
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
+import gpu_step  # noqa: E402
 from steps.peers import listed  # noqa: E402
 
 
@@ -32,3 +36,10 @@ def test_a_benchmark_says_what_it_does_not_know(script):
     )
     assert done.returncode == 2
     assert "argument --models: 'mpl' is not known; it must be one of " in done.stderr.splitlines()[-1]
+
+
+def test_every_elementwise_rule_is_measured_on_a_gpu_and_lamb():
+    named = {rule: tw.optimizer(rules.find(rule)) for rule in rules.names()}
+    elementwise = {cls.__name__ for rule, cls in named.items() if tw.trace(cls.rule).elementwise}
+    assert {"Momentum", "Nesterov"} < elementwise
+    assert set(gpu_step.CLASSES) == elementwise | {"LAMB"}

@@ -173,10 +173,11 @@ def halting(p, g, v, *, t, lr=0.01):
     return p - lr * where(t > 9, 0, 1) * v, v
 
 
-@pytest.mark.parametrize("make", [tw.AdamW, tw.optimizer(halting)], ids=["AdamW", "choices"])
-def test_a_step_waits_for_nothing(make):
+@pytest.mark.parametrize("capturable", [True, False])
+@pytest.mark.parametrize("make", [tw.AdamW, tw.NAdam, tw.optimizer(halting)], ids=["AdamW", "NAdam", "choices"])
+def test_a_step_waits_for_nothing(make, capturable):
     params = parameters()
-    optimizer = make(params, lr=torch.tensor(0.01, device="cuda"), capturable=True)
+    optimizer = make(params, lr=torch.tensor(0.01, device="cuda"), capturable=capturable)
     give(params, 0)
     optimizer.step()
     optimizer.step()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import thalweg as tw
+from far import AWAY, Far, World
 from thalweg import rules
 from thalweg.engine import agreement, eager
 from thalweg.engine.cell import Cell, starts
@@ -78,11 +79,11 @@ def test_unusual_gradients_do_as_in_eager(name, dtype):
     hyper = next(iter(settings_of(rule)))
     grads = [torch.tensor([x, 0.5, -2.0, x], dtype=torch.float64).to(dtype) for x in SPECIAL]
     p = torch.tensor([1.0, 1e-30, -3.0, 0.0], dtype=torch.float64).to(dtype)
-    slots = starts(rule, hyper, p)
     engines = {"eager": eager, **agreement.engines(rule, hyper)}
     walks = {}
     for engine_name, engine in engines.items():
-        cells = [Cell(p, g, {n: s.clone() for n, s in slots.items()}, 1) for g in grads]
+        there = p.to(agreement.device_of(engine))
+        cells = [Cell(there, g.to(there.device), starts(rule, hyper, there)) for g in grads]
         for t in (1, 2):
             after = engine.step(rule, [cell._replace(t=t) for cell in cells], hyper)
             cells = [c._replace(p=new, slots=s) for c, (new, s) in zip(cells, after, strict=True)]
@@ -91,7 +92,26 @@ def test_unusual_gradients_do_as_in_eager(name, dtype):
         *_, bounds = bounded_walk(rule, hyper, p, [grads[index]] * 2)
         for engine_name, cells in walks.items():
             for slot, want in reference.kept.items():
-                near(cells[index].kept[slot], want, bounds[slot], f"{engine_name}, g = {SPECIAL[index]}, {slot}")
+                near(cells[index].kept[slot].cpu(), want, bounds[slot], f"{engine_name}, g = {SPECIAL[index]}, {slot}")
+
+
+class Away:
+    """Eager for tensors of one device only, as Triton's kernels are where there is a GPU."""
+
+    @staticmethod
+    def step(rule, cells, hyper):
+        assert all(isinstance(x, Far) for cell in cells for x in (cell.p, cell.g))
+        return eager.step(rule, cells, hyper)
+
+
+def test_every_engine_is_given_tensors_of_its_own_device(monkeypatch):
+    monkeypatch.setattr(agreement, "engines", lambda rule, hyper: {"away": Away})
+    monkeypatch.setattr(agreement, "device_of", lambda engine: AWAY if engine is Away else "cpu")
+    monkeypatch.setattr(sys.modules[__name__], "SPECIAL", (1e30,))
+    monkeypatch.setattr(agreement, "STEPS", 2)
+    with World():
+        test_unusual_gradients_do_as_in_eager("nadam", torch.float32)
+        agreement.engines_agree_with_eager(rules.find("nadam"))
 
 
 def near(got: torch.Tensor, want: torch.Tensor, bound: Bounded | float, what: str) -> None:

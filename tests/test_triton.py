@@ -12,6 +12,7 @@ import torch
 import thalweg as tw
 from engine_cases import WITH_CUTS, alike, cells, clipped, drive, means_of_rows, parameters, same, shapes_for, walk
 from engine_cases import odd_gradients_behave_as_in_eager as odd_gradients
+from far import Far, World, near
 from thalweg import rules
 from thalweg.engine import eager, foreach, triton, triton_machine, triton_table
 from thalweg.engine.cell import Cell
@@ -48,19 +49,23 @@ def test_total_over_all_tensors(small_blocks):
 
 
 @pytest.mark.parametrize("rest", ["triton", "eager"])
-def test_a_clipped_step_sums_over_groups_types_and_engines(rest):
-    """Two groups, float32 and bfloat16; a gradient that is laid out otherwise is eager's."""
-    ends = []
+def test_a_clipped_step_sums_over_groups_types_and_engines(rest, monkeypatch):
+    """Two groups, float32 and bfloat16; a parameter with gaps in its memory is eager's."""
+    door, ends = sys.modules["thalweg.optimizer"], []
+    in_place = door.in_place  # which says who takes a parameter's step
+    monkeypatch.setattr(door, "in_place", lambda *given: ways.append(in_place(*given)) or ways[-1])
     for engine in ("eager", "triton"):
-        ps = [torch.nn.Parameter(torch.ones(3, 4, dtype=d)) for d in (torch.float32, torch.bfloat16)]
+        ways = []
+        gaps = torch.ones(3, 8, dtype=torch.bfloat16)[:, ::2]
+        second = gaps if rest == "eager" else gaps.contiguous()
+        ps = [torch.nn.Parameter(x) for x in (torch.ones(3, 4), second)]
         for i, p in enumerate(ps):
             p.grad = torch.full_like(p, i + 2.0)
-        if rest == "eager":
-            ps[1].grad = ps[1].grad.t().contiguous().t()
         optimizer = tw.AdamW([{"params": [p]} for p in ps], clip_norm=0.5, clip_value=2.5, engine=engine, lr=0.1)
         for _ in range(3):
             optimizer.step()
         ends.append([p.detach().double() for p in ps] + [optimizer.state[ps[0]]["exp_avg"].double()])
+    assert ways[:2] == [triton, None if rest == "eager" else triton]  # in the last walk's first step
     for a, b in zip(*ends, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=0)
 
@@ -201,6 +206,23 @@ def test_an_lr_on_the_device_is_not_read_by_the_host(monkeypatch):
     monkeypatch.undo()
     for cell, (p, _) in zip(made, expected, strict=True):
         torch.testing.assert_close(cell.p, p, rtol=1e-13, atol=1e-14)
+
+
+def test_nadams_product_of_the_host_is_not_fetched_from_the_device():
+    """An lr on the device, and a count that the host keeps: on a device that is not there."""
+    nadam = rules.find("nadam")
+    [here], hyper = cells(nadam, [(5,)], t=3)
+    there = here._replace(p=Far(here.p), slots={**here.slots, "mu_product": torch.tensor(1.0, dtype=torch.float64)})
+    program = triton.program(trace(nadam), triton.memory_of(trace(nadam), here))
+    numbers = {name: hyper[name] for name in signature_of(nadam).numbers}
+    expected = program.scalars([here], numbers)
+    with World() as world:
+        found = program.scalars([there], numbers | {"lr": Far(torch.tensor(hyper["lr"], dtype=torch.float64))})
+        assert world.fetched == 0
+    assert isinstance(found, Far)
+    assert near(found).tolist() == [pytest.approx(expected, rel=1e-14)]
+    assert here.slots["mu_product"] < 1
+    assert torch.equal(there.slots["mu_product"], here.slots["mu_product"])
 
 
 # ---- without triton, or without a GPU

@@ -52,12 +52,12 @@ def engines(rule: Rule, hyper: dict[str, Any]) -> dict[str, Any]:
         build.compiler()
         if cpu.has_kernels(graph):
             found["cpu"] = cpu
-    if _device(triton) is not None and triton.has_kernels(graph):
+    if device_of(triton) is not None and triton.has_kernels(graph):
         found["triton"] = triton
     return found
 
 
-def _device(engine: Any) -> str | None:
+def device_of(engine: Any) -> str | None:
     """Where an engine's tensors lie on this machine: Triton's kernels need a GPU, or its interpreter."""
     places = ("cuda", "cpu") if engine is triton else ("cpu",)
     there = {"cpu": True, "cuda": torch.cuda.is_available()}
@@ -124,7 +124,7 @@ def walked(
     store: Store = AS_TORCH, interpreted: int = INTERPRETED,
 ) -> list[Cell]:  # fmt: skip
     """An engine's walk, where it runs on this machine; an interpreted one takes the first few steps only."""
-    device = _device(engine)
+    device = device_of(engine)
     steps = interpreted if (engine, device) == (triton, "cpu") else len(grads)
     return walk(rule, hyper, p.to(device), [g.to(device) for g in grads[:steps]], engine, store=store)
 

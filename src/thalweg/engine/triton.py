@@ -128,8 +128,7 @@ class Program:
         if not tensors:
             values = self.host(**given)
             for name, value in zip(self.own, values[len(self.printed.scalars) :], strict=True):
-                for cell in cells:
-                    cell.slots[name].fill_(value)
+                _fill(cells, name, value)
             keys = [step_key(seed, int(given["t"]), place) for place in self.printed.draws]
             return [float(value) for value in (*values[: len(self.printed.scalars)], *keys)]
         known = {graph.inputs[name]: value for name, value in given.items() if name in graph.inputs}
@@ -141,8 +140,12 @@ class Program:
         for j, value in enumerate(values):
             _put(table[:, j], value)
         for name in self.own:
+            value = _value(graph.outputs[name], known)
+            if not isinstance(value, torch.Tensor):  # the host knows it, and keeps it
+                _fill(cells, name, value)
+                continue
             new = torch.empty(rows, dtype=torch.float64, device=device)
-            _put(new, _value(graph.outputs[name], known))
+            _put(new, value)
             torch._foreach_copy_(  # pyright: ignore[reportPrivateImportUsage]
                 [cell.slots[name] for cell in cells], list(new.expand(len(cells)).unbind())
             )
@@ -153,6 +156,11 @@ def _value(node: Node, known: dict[Node, Any]) -> Any:
     if node not in known:
         known[node] = node.value if node.op == "constant" else evaluate(node, [_value(a, known) for a in node.args])
     return known[node]
+
+
+def _fill(cells: Sequence[Cell], name: str, value: float) -> None:
+    for cell in cells:
+        cell.slots[name].fill_(value)
 
 
 def _put(where: torch.Tensor, value: Any) -> None:
