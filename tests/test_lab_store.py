@@ -24,7 +24,7 @@ from thalweg.lab import exports, fingerprint
 from thalweg.lab.budget import BudgetError
 from thalweg.lab.comparison import compare
 from thalweg.lab.events import Finished, Started
-from thalweg.lab.folder import load, resume
+from thalweg.lab.folder import load, prepared_again, resume
 from thalweg.lab.loading import load_task
 from thalweg.lab.store import NAME, StoreError, opened
 from thalweg.lab.task import Task, TaskError
@@ -201,6 +201,26 @@ def test_a_larger_budget_uses_what_is_known(first, tmp_path):
     assert known >= 6
     assert made < len(more.runs)
     assert ledger(more.data) == ledger(first[0].data)
+
+
+@pytest.mark.parametrize("budget", [{"points": 27}, {"points": None, "budget": "5000000 steps"}])
+def test_what_a_model_takes_part_in_is_not_resumed_without_it(budget, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    compare(TOY, **{**ASKED, **budget}, out=tmp_path, progress=stop_at(1))
+    monkeypatch.setitem(sys.modules, "optuna", None)  # as if it were not installed
+    with pytest.raises(MissingExtra, match=r"^optuna is not installed: pip install 'thalweg\[optuna\]'$"):
+        resume(tmp_path)
+
+
+def test_whether_a_model_takes_part_is_settled_when_it_begins(tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "optuna", None)
+        compare(TOY, **{**ASKED, "points": 27}, out=tmp_path / "without", progress=stop_at(1))
+    assert prepared_again(tmp_path / "without").plan.budget.modelled == 0
+    compare(TOY, **ASKED, out=tmp_path / "few", progress=stop_at(1))
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert prepared_again(tmp_path / "few").plan.budget.modelled == 0  # too few points for a model: none is missed
 
 
 # ---- killed

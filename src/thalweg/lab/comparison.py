@@ -161,11 +161,10 @@ def prepared(
     chosen_budget = budgets.find(budget if amount is None else "quick", points)
     if equal not in ("steps", "seconds"):
         raise ValueError(f"equal is {equal!r}; it must be 'steps' or 'seconds'.")
-    if model is None:
-        model = importlib.util.find_spec("optuna") is not None
-    elif model:
-        require("optuna")
+    if model is None:  # settled here, and so recorded: whoever resumes it may not have Optuna, or have it now
+        model = arguments["model"] = importlib.util.find_spec("optuna") is not None
     chosen_budget = replace(chosen_budget, rungs=chosen_budget.rungs if prune else 0, model=model)
+    _check_model(chosen_budget)
     if schedule != schedules.TUNED:
         schedules.find(schedule)
     workers = jobs if jobs is None else _whole("jobs", jobs, 1)
@@ -271,6 +270,7 @@ class Comparison:
                         way = way_of(perform, self.competitors, plan, costs, decided, self.jobs)
                     shared_by = decided("processes that share the time", lambda: self.jobs)
                     plan = settled(plan, costs, self.amount, self.equal, shared_by)
+                    _check_model(plan.budget)
                     if store:
                         store.commit()
                     report(_estimate(plan, self.task, costs, self.jobs))
@@ -324,6 +324,12 @@ def settled(plan: Plan, costs: Mapping[str, Cost], amount: Amount | None, equal:
         name: space.opened_for(bought.points * (TUNED if len(costs) == 1 else 1)) for name, space in plan.spaces.items()
     }
     return replace(plan, budget=bought, spaces=spaces)
+
+
+def _check_model(budget: Budget) -> None:
+    """Refuse to begin what a model takes part in where it is missing: without it, it would be another comparison."""
+    if budget.modelled:
+        require("optuna", "optuna")
 
 
 def _drive(

@@ -25,7 +25,7 @@ def suggested(
     gets into it. A pruned run is told as pruned, with the metric it had then; a diverged one as a large finite
     value.
     """
-    optuna = require("optuna")
+    optuna = require("optuna", "optuna")
     names = list(space.searched)
     unit = {name: optuna.distributions.FloatDistribution(0.0, 1.0) for name in names}
     if len(schedules) > 1:

@@ -13,11 +13,11 @@ import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from thalweg.lab import worker
 from thalweg.lab.captured import TRIALS, Captured
 from thalweg.lab.plan import Trial
 from thalweg.lab.randomness import undisturbed
@@ -97,10 +97,11 @@ def decide(task: Task, configure: Configure, schedule: FindSchedule, steps: int,
             loop, needed = _loop(training())
         except Exception as error:  # the task's own: its runs will meet it as well, and say so
             return Way(why=f"the task raised {type(error).__name__}")
-        free = _free_memory() * SHARE / jobs
+        free = worker.available()
+        share = math.inf if free is None else free * SHARE / jobs
         found: dict[int, float] = {}
         for size in SIZES:
-            if size * needed > free:
+            if size * needed > share:
                 reason = f"{size} members would need {size * needed / 2**20:.0f} MB"
                 return _chosen(loop, found) if found else Way(why=reason, loop=loop)
             try:
@@ -174,18 +175,6 @@ def _seconds(step: Callable[[], None]) -> float:
         step()
         times.append(time.process_time() - begun)
     return min(times)
-
-
-# ---- memory
-
-
-def _free_memory() -> float:
-    """Bytes that programs may still take; without limit where that cannot be told."""
-    facts = Path("/proc/meminfo")
-    if not facts.exists():
-        return math.inf
-    lines = dict(line.split(":") for line in facts.read_text().splitlines())
-    return int(lines["MemAvailable"].split()[0]) * 1024.0
 
 
 @functools.cache
