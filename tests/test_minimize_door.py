@@ -260,17 +260,18 @@ def test_a_wrong_gradient_ends_with_a_sentence():
 
 
 @pytest.mark.parametrize("method", EVERY)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("factor", [1e-12, 1e12])
 @pytest.mark.parametrize("what", ["f", "x"])
 @pytest.mark.parametrize("fun_of_unit_scale", ["rosenbrock", "beyond its n"])
-def test_the_scale_of_f_and_x_does_not_matter(method, factor, what, fun_of_unit_scale):
+def test_the_scale_of_f_and_x_does_not_matter(method, dtype, factor, what, fun_of_unit_scale):
     """Powers of two, so that even rounding is the same; the second function has 14 unknowns of different scale."""
-    c = 2.0 ** round(math.log2(factor))
+    c, tol = 2.0 ** round(math.log2(factor)), {torch.float64: 1e-5, torch.float32: 1e-2}[dtype]
     if fun_of_unit_scale == "rosenbrock":
-        unit, start = rosenbrock, START
+        unit, start = rosenbrock, START.to(dtype)
     else:  # cg is cg here, and is scaled anew every 14 steps
-        weights = 2.0 ** torch.arange(14, dtype=torch.float64)
-        unit, start = lambda x: (weights * (x - 1) ** 2).sum() + (x**4).sum(), -torch.ones(14, dtype=torch.float64)
+        weights = 2.0 ** torch.arange(14, dtype=dtype)
+        unit, start = lambda x: (weights * (x - 1) ** 2).sum() + (x**4).sum(), -torch.ones(14, dtype=dtype)
     paths = []
     for f_scale, x_scale in ((1.0, 1.0), (c, 1.0) if what == "f" else (1.0, c)):
         path = []
@@ -282,13 +283,33 @@ def test_the_scale_of_f_and_x_does_not_matter(method, factor, what, fun_of_unit_
             fun,
             start * x_scale,
             method=method,
-            tol=1e-5 * f_scale / x_scale,
+            tol=tol * f_scale / x_scale,
             callback=lambda x, path=path, x_scale=x_scale: path.append(x / x_scale),
         )
         assert result.success
         paths.append(torch.stack(path))
     assert paths[0].shape == paths[1].shape
     assert (paths[0] - paths[1]).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("factor", [2.0**-40, 2.0**40])
+def test_where_the_hessian_is_not_finite_the_scale_of_x_does_not_matter_either(factor, dtype):
+    paths = []
+    for scale in (dtype(1), dtype(factor)):
+        path = []
+
+        def fun(x, scale=scale):
+            f, g = rosenbrock_numpy(x / scale)
+            return f, g / scale
+
+        start = np.array([-1.2, 1.0], dtype=dtype) * scale
+        options = {"maxiter": 40, "gtol": 0}
+        hess = {"hess": lambda x: np.full((2, 2), np.nan), "method": "newton", "options": options}
+        tw.minimize(fun, start, jac=True, callback=lambda x, s=scale, path=path: path.append(x / s), **hess)
+        paths.append(np.stack(path))
+    assert len(paths[0]) == 40
+    np.testing.assert_array_equal(paths[0], paths[1])
 
 
 @pytest.mark.parametrize("method", EVERY)

@@ -226,7 +226,7 @@ def test_trust_region_steps_satisfy_more_and_sorensen(kind, radius):
         c[:] = 0
     H = Q * values[:, None] @ Q.swapaxes(-1, -2)
     g = (Q @ c[..., None])[..., 0]
-    s, foretold = trust_exact.solve(trust_exact.prepare(H, g), np.full(B, radius))
+    s, foretold = trust_exact.solve(trust_exact.prepare(H), g, np.full(B, radius))
     for i in range(B):
         more_sorensen(H[i], g[i], radius, s[i])
         decrease = -(g[i] @ s[i] + s[i] @ H[i] @ s[i] / 2)
@@ -308,7 +308,7 @@ def test_a_step_into_the_forbidden_is_shortened(search):
 
 
 def test_the_largest_hessians_do_not_overflow():
-    model = trust_exact.prepare(np.diag([1e308, 1.7e308]), np.ones(2))
+    model = trust_exact.prepare(np.diag([1e308, 1.7e308]))
     np.testing.assert_allclose(model["values"], [1e308, 1.7e308])
 
 

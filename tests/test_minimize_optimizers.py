@@ -190,6 +190,29 @@ def test_refusals():
         tw.Newton([p]).step(backward)
 
 
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (tw.BFGS, r"^params hold 40100 numbers and tw\.BFGS keeps n\^2 of them; use tw\.LBFGS\.$"),
+        (MAKERS["broyden"], r"^params hold 40100 numbers and tw\.BFGS keeps n\^2 of them; use tw\.LBFGS\.$"),
+        (
+            lambda params: tw.Newton(params, matrix=50_000),
+            r"^params hold 40100 numbers and tw\.Newton keeps n\^2 of them; use tw\.Newton\(params, matrix=500\)\.$",
+        ),
+    ],
+    ids=["bfgs", "broyden", "newton"],
+)
+def test_a_matrix_that_fills_the_memory_is_refused_before_the_closure_is_called(make, sentence):
+    params = [torch.nn.Parameter(torch.zeros(200, 200)), torch.nn.Parameter(torch.zeros(100))]
+    optimizer = make(params)
+
+    def closure():
+        raise AssertionError("the closure was called")
+
+    with pytest.raises(ValueError, match=sentence):
+        optimizer.step(closure)
+
+
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_parameters_without_numbers_are_refused_alone_and_left_out_beside_others(make):
     empty, p = (torch.nn.Parameter(torch.ones(n, dtype=torch.float64)) for n in (0, 2))

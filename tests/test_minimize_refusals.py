@@ -105,6 +105,11 @@ def test_a_fun_of_the_wrong_shape_is_refused_in_a_batch():
 def test_more_refusals():
     with pytest.raises(ValueError, match=r"x0 has 6000 numbers and method 'bfgs' keeps n\^2 of them; use 'lbfgs'"):
         tw.minimize(lambda x: (x * x).sum(), torch.ones(6000), method="bfgs")
+    for method in ("newton", along_lines("mine", bfgs, loose_wolfe)):  # whatever keeps a matrix, one's own, too
+        with pytest.raises(ValueError, match=r"x0 has 6000 numbers and method '.*' keeps n\^2 of them"):
+            tw.minimize(lambda x: (x * x).sum(), torch.ones(6000), method=method)
+    with pytest.raises(ValueError, match=r"x0 has 6000 numbers and method 'cg' keeps n\^2 of them; use 'lbfgs'"):
+        tw.minimize(lambda x: (x * x).sum(), torch.ones(6000), method="cg", options={"matrix": 7000})
     with pytest.raises(TypeError, match="it must return a tensor"):
         tw.minimize(lambda x: 3.0, START)
     with pytest.raises(ValueError, match="without a graph"):

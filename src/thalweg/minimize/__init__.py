@@ -18,18 +18,15 @@ import torch
 from thalweg.minimize.arrays import epsilon, host, identity, largest
 from thalweg.minimize.elsewhere import OPTIONS, unknown
 from thalweg.minimize.loop import CALLBACK, CONVERGED, INTERRUPTED, MAXFUN, MAXITER, STALLED, Limits, Progress, run
-from thalweg.minimize.methods import METHODS, SCIPYS, Method, along_lines
+from thalweg.minimize.methods import METHODS, MOST_NUMBERS, SCIPYS, Method, along_lines, refuse_large
 from thalweg.minimize.problem import Form, Problem
 from thalweg.minimize.result import Result
 from thalweg.signature import did_you_mean
 
 __all__ = ["METHODS", "Method", "Result", "along_lines", "minimize"]
 
-LARGEST_MATRIX = 5000  # unknowns: BFGS keeps n^2 numbers, 200 MB of float64 here
-MOST_NUMBERS = 500_000_000  # of the matrices of a batch together, 4 GB of float64
 LIMITS = ("gtol", "maxiter", "maxfun", "patience")
 USED_BY = {"hess": ("newton", "newton-line", "newton-cg"), "hessp": ("newton-cg",)}
-DENSE = ("bfgs", "broyden", "newton", "newton-line")
 
 MESSAGES = {
     CONVERGED: "The gradient is small enough: no entry is larger than gtol.",
@@ -123,6 +120,8 @@ def minimize(
     problem = Problem(fun, form, _tuple(args), jac, hess, hessp, vectorized)
     count, n = form.start.shape
     chosen, limits = _choose(method, n, tol, options, hess, hessp, count)
+    other = "'newton-cg'" if "newton" in chosen.name else "'lbfgs'"
+    refuse_large(chosen, n, count, ("x0 has", f"method {chosen.name!r}", other))
     if jac is not None and form.numpy and chosen.name.startswith("newton") and hess is None and hessp is None:
         raise ValueError(
             f"method is {chosen.name!r} and fun is no torch function; give hess"
@@ -167,11 +166,6 @@ def _choose(
     if name not in METHODS:
         near = f" Did you mean {SCIPYS[name]!r}?" if name in SCIPYS else did_you_mean(name, METHODS)
         raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}.{near}")
-    if name in DENSE and (n > LARGEST_MATRIX or count * n**2 > MOST_NUMBERS):
-        other = "newton-cg" if "newton" in name else "lbfgs"
-        many = f"{count} times {n}" if count > 1 else f"{n}"
-        each = "of each problem" if count > 1 else "of them"
-        raise ValueError(f"x0 has {many} numbers and method {name!r} keeps n^2 {each}; use {other!r}.")
     if given:
         known = [*LIMITS, *(p for p in inspect.signature(METHODS[name]).parameters if p != "n")]
         for option in given:

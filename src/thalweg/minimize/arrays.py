@@ -146,6 +146,11 @@ def placed(numbers: Any, x: Array) -> Any:
     return torch.from_numpy(numbers).to(x) if isinstance(x, torch.Tensor) else numbers.astype(x.dtype, copy=False)
 
 
+def placed_together(x: Array, *numbers: Any) -> list[Any]:
+    """Several numbers of the host where x is, in one transfer to the device."""
+    return [*placed(np.stack(numbers), x)] if numbers[0].ndim else [float(n) for n in numbers]
+
+
 def beside(numbers: Number, x: Array) -> Any:
     """Numbers so that they multiply the vectors (..., n), or matrices (..., n, n), of x."""
     return numbers.reshape(numbers.shape + (1,) * (x.ndim - 1)) if getattr(numbers, "ndim", 0) else numbers

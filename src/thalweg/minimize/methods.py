@@ -16,6 +16,9 @@ from thalweg.minimize.loop.trust import ExactModel, ProductModel, TrustWalk
 from thalweg.minimize.search import Search, armijo, hager_zhang, trust_region, wolfe
 from thalweg.signature import did_you_mean
 
+LARGEST_MATRIX = 5000  # unknowns: BFGS keeps n^2 numbers, 200 MB of float64 here
+MOST_NUMBERS = 500_000_000  # of the matrices of a batch together, 4 GB of float64
+
 
 @dataclass(frozen=True)
 class Method:
@@ -25,6 +28,7 @@ class Method:
         name, begin, card: its name, how a walk begins, what is known about it.
         history: how many pairs it remembers, if it does.
         learns: whether its walks learn the inverse Hessian.
+        dense: whether it keeps n^2 numbers.
     """
 
     name: str
@@ -32,6 +36,22 @@ class Method:
     card: MethodCard
     history: int | None = None
     learns: bool = False
+    dense: bool = False
+
+
+def refuse_large(method: Method, n: int, count: int, names: tuple[str, str, str]) -> None:
+    """Refuse matrices that would fill the memory, before the function is called for the first time.
+
+    Args:
+        method: the method.
+        n, count: the unknowns of a problem, and how many problems there are.
+        names: what holds the unknowns, who keeps the matrix, and what to use in its place.
+    """
+    if not method.dense or (n <= LARGEST_MATRIX and count * n**2 <= MOST_NUMBERS):
+        return
+    holder, keeper, other = names
+    many, each = (f"{count} times {n}", "of each problem") if count > 1 else (f"{n}", "of them")
+    raise ValueError(f"{holder} {many} numbers and {keeper} keeps n^2 {each}; use {other}.")
 
 
 def along_lines(name: str, direction: Direction, search: Search | str) -> Method:
@@ -41,7 +61,8 @@ def along_lines(name: str, direction: Direction, search: Search | str) -> Method
     def begin(counted: Any, x: Any, f: Any, g: Any) -> LineWalk:
         return LineWalk(direction, search, counted.hessian, x, f, g)
 
-    return Method(name, begin, direction.card, learns=direction.learns)
+    dense = direction.learns or direction.hessian
+    return Method(name, begin, direction.card, learns=direction.learns, dense=dense)
 
 
 def named(search: Search | str) -> Search:
@@ -97,7 +118,7 @@ def newton_exact(n: int) -> Method:
     def begin(counted: Any, x: Any, f: Any, g: Any) -> TrustWalk:
         return TrustWalk(ExactModel(trust_exact, counted.hessian), trust_region.judge, x, f, g)
 
-    return Method("newton", begin, trust_exact.card)
+    return Method("newton", begin, trust_exact.card, dense=True)
 
 
 def newton_cg(n: int) -> Method:

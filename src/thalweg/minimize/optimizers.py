@@ -20,7 +20,17 @@ from thalweg.minimize.closure import ClosureProblem, put, vector
 from thalweg.minimize.direction.conjugate_gradient import Beta, hybrid
 from thalweg.minimize.elsewhere import ARGUMENTS, unknown
 from thalweg.minimize.loop import CONVERGED, INTERRUPTED, STALLED, Limits, run
-from thalweg.minimize.methods import Method, bfgs, cg, limited, newton_cg, newton_exact, self_scaled_broyden, whole
+from thalweg.minimize.methods import (
+    Method,
+    bfgs,
+    cg,
+    limited,
+    newton_cg,
+    newton_exact,
+    refuse_large,
+    self_scaled_broyden,
+    whole,
+)
 from thalweg.minimize.search import Search
 from thalweg.minimize.search.wolfe import loose_wolfe, sharp_wolfe
 
@@ -134,7 +144,8 @@ class FullBatch(torch.optim.Optimizer):
             The loss where the parameters now are: a float64 tensor of one number on the CPU, without a graph.
 
         Raises:
-            ValueError: the closure changed the parameters, or computed no gradient.
+            ValueError: the closure changed the parameters, or computed no gradient; a method that keeps n^2 numbers
+                and more than 5000 parameters.
             KeyboardInterrupt: Ctrl-C; the parameters are the best so far. At all else they are where the call began.
 
         Warns:
@@ -150,9 +161,11 @@ class FullBatch(torch.optim.Optimizer):
         if not any(p.numel() for p in parameters):
             raise ValueError("params are all empty; they must hold at least one number that is not frozen.")
         x = copied(vector(parameters))
+        method, name = self.method(x.shape[-1]), type(self).__name__
+        other = "tw.Newton(params, matrix=500)" if "newton" in method.name else "tw.LBFGS"
+        refuse_large(method, x.shape[-1], 1, ("params hold", f"tw.{name}", other))
         known = self.state[parameters[0]].get("walk")
         problem = ClosureProblem(self, closure, parameters, known, self._ended)
-        method = self.method(x.shape[-1])
         walks: list[Any] = []
 
         def begin(counted: Any, x: Array, f: Number, g: Array) -> Any:
@@ -164,7 +177,7 @@ class FullBatch(torch.optim.Optimizer):
                 problem.paid = False
                 if again and abs(f - again["f"]) > max(1e-9, 100 * epsilon(x)) * abs(again["f"]):
                     warnings.warn(
-                        f"the loss at the same point was {again['f']:g} and is now {f:g}; {type(self).__name__} "
+                        f"the loss at the same point was {again['f']:g} and is now {f:g}; {name} "
                         "needs a closure without chance: all the data, no dropout.",
                         stacklevel=4,
                     )
@@ -207,7 +220,7 @@ class FullBatch(torch.optim.Optimizer):
 
 
 class BFGS(FullBatch):
-    """BFGS with a full matrix, or the self-scaled Broyden family; n^2 numbers of memory.
+    """BFGS with a full matrix, or the self-scaled Broyden family; n^2 numbers of memory, for n up to 5000.
 
     Args:
         params: parameters or groups, all of one dtype; float64 is advised.
@@ -317,7 +330,8 @@ class Newton(FullBatch):
         max_iter: steps per call of `step`. Default 20.
         gtol: a call ends early where no entry of the gradient is larger. Default 1e-7.
         lr: the very first radius is so many times as long as it would be. Default 1.
-        matrix: up to so many unknowns the whole Hessian is used, above only products with it. Default 500.
+        matrix: up to so many unknowns the whole Hessian is used, above only products with it; at most 5000.
+            Default 500.
     """
 
     backward = False

@@ -36,7 +36,7 @@ def factor(H: Any) -> tuple[Any, Any]:
     for j in range(n):
         column = C[..., j + 1 :, j]
         theta = xp.amax(abs(column), -1) if j + 1 < n else 0 * delta
-        pivot = xp.maximum(xp.maximum(abs(C[..., j, j]), theta**2 / bound), delta)
+        pivot = xp.maximum(xp.maximum(abs(C[..., j, j]), theta * (theta / bound)), delta)
         D[..., j] = pivot
         L[..., j + 1 :, j] = column / beside(pivot, column)
         C[..., j + 1 :, j + 1 :] -= L[..., j + 1 :, j, None] * column[..., None, :]

@@ -13,20 +13,20 @@ from thalweg.minimize.arrays import beside, dot, eigh, epsilon, every, matvec, n
 from thalweg.minimize.card import MethodCard
 
 
-def prepare(H: Any, g: Any) -> dict[str, Any]:
-    """Eigenvalues, eigenvectors and the gradient in their basis, once per Hessian (..., n, n)."""
+def prepare(H: Any) -> dict[str, Any]:
+    """Eigenvalues and eigenvectors, once per Hessian (..., n, n)."""
     values, vectors = eigh(H / 2 + H.swapaxes(-1, -2) / 2)
-    return {"values": values, "vectors": vectors, "c": vecmat(g, vectors)}
+    return {"values": values, "vectors": vectors}
 
 
-def cauchy(model: dict[str, Any]) -> Any:
+def cauchy(model: dict[str, Any], g: Any) -> Any:
     """The length of the step to the model's minimum along -g; infinite where it falls for ever. (...)."""
-    c = model["c"]
+    c = vecmat(g, model["vectors"])
     bend, length = dot(c * model["values"], c), dot(c, c)
     return where(bend > 0, length * root(length) / where(bend > 0, bend, 1), bend * 0 + float("inf"))
 
 
-def solve(model: dict[str, Any], radius: Any, iterations: int = 60, exactness: float = 1e-6) -> tuple[Any, Any]:
+def solve(model: dict[str, Any], g: Any, radius: Any, iterations: int = 60, exactness: float = 1e-6) -> tuple[Any, Any]:
     """The step of at most this radius that minimises the model, and the decrease it foretells.
 
     The unknown is t = lambda_1 + mu, the distance from the pole, so that nothing cancels where mu is almost
@@ -34,6 +34,7 @@ def solve(model: dict[str, Any], radius: Any, iterations: int = 60, exactness: f
 
     Args:
         model: what `prepare` returned.
+        g: the gradient, (..., n).
         radius: (...), on the device of the model.
         iterations: at most so many steps; it takes three or four.
         exactness: how far, relatively, the length may be from the radius.
@@ -41,7 +42,7 @@ def solve(model: dict[str, Any], radius: Any, iterations: int = 60, exactness: f
     Returns:
         The steps (..., n) and the decreases (...).
     """
-    values, c = model["values"], model["c"]
+    values, c = model["values"], vecmat(g, model["vectors"])
     xp, eps = namespace(c), epsilon(c)
     lowest = values[..., 0]
     gaps = values - beside(lowest, values)
