@@ -97,6 +97,39 @@ def test_a_damaged_library_is_compiled_again(tmp_path, monkeypatch):
     build.load.cache_clear()
 
 
+def named_by(source="source", version="1", cxx="g++", flags=("-O3",), features="avx2", machine="x86_64"):
+    """The file of a source's library under these circumstances."""
+    printed = subprocess.CompletedProcess([], 0, stdout=version)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "compiler", lambda: (cxx,))
+        patch.setattr(build, "_run", lambda command: printed)
+        patch.setattr(build, "FLAGS", flags)
+        patch.setattr(build.platform, "machine", lambda: machine)
+        patch.setattr(Path, "read_text", lambda file: f"model name : x\nflags : {features}\nbugs : none\n")
+        build._identity.cache_clear()
+        name = build._file_name(source)
+    build._identity.cache_clear()
+    return name
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"source": "other"},
+        {"version": "2"},
+        {"cxx": "clang++"},
+        {"flags": ("-O3", "-mavx2")},
+        {"features": "avx2 avx512f"},
+        {"machine": "aarch64"},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_what_is_compiled_otherwise_lies_in_another_file(other):
+    """Else a library of other flags, or with instructions that this processor has not, would be loaded."""
+    assert named_by() == named_by()
+    assert named_by(**other) != named_by()
+
+
 def full(file, folder):
     raise OSError(28, "No space left on device", f"{folder}/{file.name}")  # which is another each time
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import thalweg as tw
 from thalweg import contract
 from thalweg.cli.app import app
-from thalweg.engine import build, choice, compiled, cpu, eager, triton, triton_machine
+from thalweg.engine import build, choice, compiled, cpu, eager, plan, triton, triton_machine
 
 
 def call(*arguments):
@@ -111,10 +111,14 @@ def cache(tmp_path, monkeypatch):
     except build.NoCompiler as none:
         pytest.skip(str(none))
     monkeypatch.setenv("THALWEG_CACHE", str(tmp_path / "kernels"))
-    for remembered in (build.load, cpu.program, choice.kernels_can_be_built):
-        remembered.cache_clear()
+    forget()
     yield tmp_path / "kernels"
-    for remembered in (build.load, cpu.program, choice.kernels_can_be_built):
+    forget()
+
+
+def forget():
+    """As in a new process."""
+    for remembered in (build.load, cpu.program, plan.library, choice.kernels_can_be_built):
         remembered.cache_clear()
 
 
@@ -122,12 +126,36 @@ def test_kernels_are_built_listed_and_cleared(cache):
     done = call("kernels", "build", "sgd", "momentum", "--dtype", "float64")
     assert done.exit_code == 0, done.output
     assert "sgd: 1 built" in done.stdout
-    assert len(list(cache.glob("*.so"))) == 1 + 4  # momentum has two flags
+    assert len(list(cache.glob("*.so"))) == 1 + 4 + 2  # momentum has two flags; whether it works, and planned steps
     listed = call("kernels", "list").stdout
     assert "momentum average=False lr_in_velocity=True" in listed
     assert "p float64 g float64 v float64" in listed
-    assert "5 kernels deleted" in call("kernels", "clear").stdout
+    assert "7 kernels deleted" in call("kernels", "clear").stdout
     assert list(cache.iterdir()) == []
+
+
+def test_a_step_after_build_compiles_nothing(cache, monkeypatch):
+    assert call("kernels", "build", "adam").exit_code == 0
+    forget()
+    monkeypatch.setattr(build, "_compiled", lambda *_: pytest.fail("something is compiled"))
+    p = torch.nn.Parameter(torch.ones(2))
+    optimizer = tw.Adam([p], engine="cpu")
+    for _ in range(3):
+        p.grad = torch.ones(2)
+        optimizer.step()
+    assert optimizer._plans
+
+
+def test_build_without_a_compiler_is_one_sentence(cache, monkeypatch):
+    def none():
+        raise build.NoCompiler("no C++ compiler is there.")
+
+    monkeypatch.setattr(build, "compiler", none)
+    build._identity.cache_clear()
+    done = call("kernels", "build", "sgd")
+    build._identity.cache_clear()
+    assert done.exit_code == 2
+    assert done.stderr == "thalweg: no C++ compiler is there.\n"
 
 
 def test_tritons_kernels_are_built_listed_and_cleared(cache):

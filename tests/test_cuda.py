@@ -7,6 +7,7 @@ import thalweg as tw
 from thalweg import rules
 from thalweg.arguments import with_decay
 from thalweg.engine import eager, triton
+from thalweg.engine.error_bound import bounded_walk, furthest
 from thalweg.engine.walk import beginning, gradients, settings_of, walk
 from thalweg.ops import where
 
@@ -36,16 +37,15 @@ def alike(ours, theirs):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", rules.names())
-def test_every_rule_walks_eagers_path(name, dtype):
+def test_every_rule_is_as_near_to_the_float64_walk_as_rounding_explains(name, dtype):
+    """Within the derived bound of docs/engines.md: one rounding too many in 16 bits leaves it."""
     rule = with_decay(rules.find(name))
     for hyper in settings_of(rule):
         p, grads = beginning((33, 5), dtype), gradients((33, 5), 8, dtype)
-        path = walk(rule, hyper, p, grads)[-1]
-        other = walk(rule, hyper, p.cuda(), [g.cuda() for g in grads], triton)[-1]
-        tolerance = 64 * torch.finfo(dtype).eps
-        pairs = [(path.p, other.p), *((path.slots[n], other.slots[n]) for n in path.slots)]
-        for a, b in pairs:
-            torch.testing.assert_close(b.cpu(), a, rtol=tolerance, atol=tolerance * float(a.abs().max()))
+        wanted = list(bounded_walk(rule, hyper, p, grads))
+        found = walk(rule, hyper, p.cuda(), [g.cuda() for g in grads], triton)
+        shares = [furthest(cell.kept, bounds)[1] for cell, bounds in zip(found, wanted, strict=True)]
+        assert max(shares) <= 1, hyper
 
 
 def test_auto_takes_triton_for_parameters_on_a_gpu_and_the_cpus_kernels_for_the_rest():

@@ -52,12 +52,16 @@ def build(
 ) -> None:
     """Compile ahead of time: each rule at its defaults, with every setting of its flags.
 
+    What every planned step calls is compiled with the C++ kernels: a step then compiles nothing. A compiler must still
+    be there, for kernels are found by its version.
+
     Triton compiles where its kernels run: without a GPU they are printed only.
     """
     from thalweg import rules
     from thalweg.arguments import with_decay
-    from thalweg.engine import cpu, triton
+    from thalweg.engine import cpu, plan, triton
     from thalweg.engine.build import cache_folder
+    from thalweg.engine.choice import kernels_can_be_built
     from thalweg.engine.cpp import MEMORY
     from thalweg.engine.trace import trace
     from thalweg.extras import require
@@ -70,6 +74,8 @@ def build(
             require("triton", "triton")
         cache_folder()
         chosen = [rules.named(name) for name in names or rules.names()]
+        if engine == "cpu" and kernels_can_be_built(engine):
+            plan.library()
     for rule in map(with_decay, chosen):
         graphs = {trace(rule, **flags): flags for flags in signature_of(rule).flag_settings()}
         for graph, flags in graphs.items():

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import typer
 
+from thalweg.engine.build import NoCompiler
 from thalweg.extras import MissingExtra
 from thalweg.lab.task import TaskError
 from thalweg.rules import RuleFileError
@@ -26,7 +27,7 @@ def explained() -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, TypeError, MissingExtra) as error:
+    except (ValueError, OSError, TypeError, MissingExtra, NoCompiler) as error:
         if isinstance(error, TaskError | RuleFileError) and error.__cause__ is not None:
             typer.echo("".join(traceback.format_exception(error.__cause__)), err=True)
         typer.echo(f"thalweg: {error}", err=True)

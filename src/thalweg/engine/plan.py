@@ -119,7 +119,7 @@ class Plan:
             written=reference(_written),
             moved=reference(params),
         )
-        self.ready, self.take = (_library().planned(self.struct.address, taken) for taken in (False, True))
+        self.ready, self.take = (library().planned(self.struct.address, taken) for taken in (False, True))
 
     def rest(self) -> list[Run]:
         """What is left of the step that just began."""
@@ -128,7 +128,7 @@ class Plan:
     @staticmethod
     def fits(graph: Graph, cells: Sequence[Cell], counts: Sequence[Any] = ()) -> bool:
         """Whether a plan can be made of these, and of the step counts that the tensors keep."""
-        if not cells or _library() is None or not cpu.has_kernels(graph):
+        if not cells or library() is None or not cpu.has_kernels(graph):
             return False
         if any(graph.inputs[name].stage == "number" for name in graph.slots):
             return False  # numbers that a cut feeds are written by the general way
@@ -168,13 +168,13 @@ def _exchange() -> int:
 
 
 @functools.cache
-def _library() -> Any:
+def library() -> Any:
     """plan.cpp, compiled for this Python; None where that does not work: then every step takes the general way."""
     if not _exchange():
         return None
     try:
-        library = build.load(_SOURCE, ctypes.PyDLL)
+        loaded = build.load(_SOURCE, ctypes.PyDLL)
     except (build.NoCompiler, OSError):
         return None
-    library.planned.argtypes, library.planned.restype = [ctypes.py_object, ctypes.c_int], ctypes.py_object
-    return library
+    loaded.planned.argtypes, loaded.planned.restype = [ctypes.py_object, ctypes.c_int], ctypes.py_object
+    return loaded
