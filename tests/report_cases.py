@@ -104,6 +104,7 @@ def synthetic_result():
             "preset": "quick", "points": 9, "steps_per_run": STEPS, "looks": [5], "ledger": ledger,
             "schedule": "warm-up 5 %, then cosine to 0",
         },
+        "ranges": {"version": "cards", "sources": {"AdamW": "a paper", "SGD": "the user's file"}},
         "spaces": spaces, "optimizers": optimizers, "tuning_curves": tuning, "runs": runs,
         "winner": {"optimizer": "AdamW", "class": "AdamW", "hyper_parameters": chosen, "seed": 100,
                    "final": 0.9721},

@@ -1,6 +1,10 @@
-"""Budgets as time and steps, and search ranges of the user's own."""
+"""Budgets as time and steps, and search ranges: their version, and those of the user's own."""
 
+import hashlib
 import math
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -8,12 +12,14 @@ import toy_task
 from thalweg.card import Log, OneMinusLog
 from thalweg.lab import budget as budgets
 from thalweg.lab import ranges
-from thalweg.lab.candidates import candidates
+from thalweg.lab.candidates import FIRST_TRIAL, candidates
 from thalweg.lab.comparison import prepared, settled
 from thalweg.lab.cost import Cost
-from thalweg.lab.space import dimensions
+from thalweg.lab.space import WITHOUT_CARD, dimensions
 
-KNOWN = {"adamw": ["lr", "beta1", "weight_decay"], "sgd": ["lr"]}
+KNOWN = {c.name: c.numbers for c in candidates("adamw,sgd")}
+RANGES = ("cards of 2026-11-27", "366bd3d473a5")
+"""The version of the ranges, and the first letters of their hash: a card that changes raises the version."""
 
 
 @pytest.mark.parametrize(
@@ -33,12 +39,19 @@ def test_an_unknown_unit_is_refused():
 @pytest.mark.parametrize("optimizers", [2, 5, 8])
 def test_an_amount_buys_the_most_that_fits(optimizers):
     like, bought = budgets.PRESETS["quick"], []
+    sizes = [
+        replace(preset, points=points)
+        for preset, fewest in zip(budgets.PRESETS.values(), (2, 10, 28), strict=True)
+        for points in range(fewest, preset.points + 1)
+    ]
     for minutes in (10, 20, 60, 200, 2000):
         try:
             found = budgets.afforded(budgets.amount(f"{minutes}m"), optimizers, 10.0, 100, 1, like)
         except budgets.BudgetError:
             continue
         assert found.work(optimizers)[1] * 10 <= 60 * minutes
+        larger = [size for size in sizes if (size.looks, size.points) > (found.looks, found.points)]
+        assert all(size.work(optimizers)[1] * 10 > 60 * minutes for size in larger)
         bought.append((found.promoted, found.points))
     assert bought == sorted(bought)
     assert bought[-1] == (4, 81)
@@ -76,7 +89,7 @@ def test_a_file_changes_the_ranges_of_a_card(tmp_path):
     assert (space.default, space.source, space.opened) == ({"lr": 3e-4}, "our sweeps", 3)
     assert version.startswith("mine.toml ")
     assert sgd.space(27, own.get("sgd")) == sgd.space(27)
-    assert "AlgoPerf" in sgd.space(27).source or sgd.space(27).source
+    assert "AlgoPerf" in sgd.space(27).source
 
 
 @pytest.mark.parametrize(
@@ -123,3 +136,29 @@ def test_momentum_ranges_are_distances_from_one(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text("[adamw]\nbeta1 = { one_minus_log = [0.02, 0.3] }")
     assert ranges.read(path, KNOWN)[0]["adamw"].ranges == {"beta1": OneMinusLog(0.02, 0.3)}
+
+
+def test_every_range_of_a_card_can_be_named_in_a_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    for candidate in candidates("all"):
+        for name in candidate.space(81).ranges:
+            path.write_text(f"[{candidate.name}]\n{name} = {{ log = [1e-6, 1e-3] }}")
+            own, _ = ranges.read(path, {candidate.name: candidate.numbers})
+            assert candidate.space(81, own[candidate.name]).ranges[name] == Log(1e-6, 1e-3)
+
+
+def test_a_change_of_the_ranges_raises_their_version():
+    said = [(c.name, c.space(81).ranges, c.space(81).default) for c in candidates("all")]
+    found = hashlib.sha256(repr([*said, WITHOUT_CARD, FIRST_TRIAL]).encode()).hexdigest()[:12]
+    assert (ranges.VERSION, found) == RANGES
+
+
+def test_every_optimizer_searches_weight_decay_with_the_points_that_the_docs_say():
+    page = (Path(__file__).parents[1] / "docs" / "lab.md").read_text(encoding="utf-8")
+    documented = {
+        name: int(n)
+        for n, names in re.findall(r"^\| (\d+) \| ([a-z, ]+) \|$", page, re.M)
+        for name in names.split(", ")
+    }
+    needed = {c.name: next(n for n in range(1, 82) if "weight_decay" in c.space(n).searched) for c in candidates("all")}
+    assert documented == needed

@@ -138,6 +138,10 @@ def test_what_was_not_searched_is_named(page):
     assert "lr log 0.002512 25.12 beta1" in page.text  # of SGD: lr from, to; beta1 left at its default
 
 
+def test_the_version_of_the_ranges_and_their_sources_are_said(page):
+    assert "Ranges: cards; of AdamW: a paper; of SGD: the user's file." in page.text
+
+
 def test_the_time_to_the_target_is_said_with_the_seeds_that_missed_it(result, page):
     assert "The target is accuracy 0.9691: the median of AdamW on fresh seeds" in page.text
     assert "AdamW 5 of 5 260 0.159 272" in page.text

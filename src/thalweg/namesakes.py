@@ -28,7 +28,6 @@ def _refuses(hyper):
 
 card = replace(
     sgds_card,
-    search={**sgds_card.search, "weight_decay": momentums_card.search["weight_decay"]},
     symbols={**momentums_card.symbols, **sgds_card.symbols},
     torch=Namesake("SGD", slots={"v": "momentum_buffer"}, step=False),
     refuses=_refuses,

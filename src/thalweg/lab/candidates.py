@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg import rules, schedule
-from thalweg.arguments import door_arguments
+from thalweg.arguments import door_arguments, with_decay
 from thalweg.card import Log, Range, card_of
 from thalweg.lab.ranges import Own
 from thalweg.lab.space import WITHOUT_CARD, Hyper, Space, dimensions
@@ -78,8 +78,8 @@ class Candidate:
 
     @property
     def numbers(self) -> list[str]:
-        """The hyper-parameters that are numbers."""
-        return ["lr"] if self.minimizes else list(signature_of(self.rule).numbers)
+        """The hyper-parameters that are numbers, with the weight decay that its class puts in front."""
+        return ["lr"] if self.minimizes else list(signature_of(with_decay(self.rule)).numbers)
 
     def space(self, n: int, own: Own | None = None) -> Space:
         """What `n` points search: the ranges of its card, or lr alone if it has none, changed by the user's own."""

@@ -26,7 +26,7 @@ from thalweg.card import Log, OneMinusLog, Range
 from thalweg.minimize.methods import METHODS
 from thalweg.signature import did_you_mean
 
-VERSION = "cards of 2026-11"  # of the ranges on the cards: a change there is another search
+VERSION = "cards of 2026-11-27"  # of the ranges on the cards: a change there is another search
 SCALES = {"log": Log, "one_minus_log": OneMinusLog}
 
 

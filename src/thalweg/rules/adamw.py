@@ -47,7 +47,7 @@ card = Card(
         "beta2": OneMinusLog(1e-4, 0.2),
         "eps": Log(1e-10, 1e-3),
     },
-    search_source=adams_card.search_source,
+    search_source="AlgoPerf, lr widened as Adam's",
     claims=frozenset({"scale-free"}),
     conventions={
         "torch": {},

@@ -51,8 +51,9 @@ card = Card(
         "beta1": OneMinusLog(0.02, 0.5),
         "beta2": OneMinusLog(1e-4, 0.2),
         "eps": Log(1e-10, 1e-3),
+        "weight_decay": Log(1e-7, 1e-2),
     },
-    search_source="AlgoPerf's NAdamW range, widened as Adam's",
+    search_source="AlgoPerf's NAdamW range, widened as Adam's; the decay is SGD's",
     claims=frozenset({"scale-free"}),
     conventions={
         "torch": {},

@@ -111,6 +111,19 @@ def ledger_sentence(data: Data) -> str:
     return f"The steps of search are not equal: {most} got {steps[most]:,}, {least} only {steps[least]:,}."
 
 
+def ranges(data: Data) -> str | None:
+    """Which ranges were searched, and where they are from.
+
+    >>> ranges({"ranges": {"version": "my.toml 0a1b", "sources": {"sgd": "our sweeps", "lion": ""}}})
+    'Ranges: my.toml 0a1b; of sgd: our sweeps.'
+    """
+    known = part(data, "ranges")
+    if not known.get("version"):
+        return None
+    sources = [f"of {name}: {source}" for name, source in part(known, "sources").items() if source]
+    return f"Ranges: {'; '.join([known['version'], *sources])}."
+
+
 def stacking(data: Data) -> str | None:
     """Whether trials were trained as one, and what that saved."""
     way = part(data, "together")
