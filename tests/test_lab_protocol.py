@@ -129,6 +129,18 @@ def test_a_best_lr_at_the_edge_gets_a_decade_and_all_get_the_same_extra_runs():
     assert {own["search_runs"] for own in budgets.ledger("abc", findings.done).values()} == {12}
 
 
+def test_the_outermost_lr_that_was_tried_is_at_the_edge_as_well():
+    """With few points it may lie further in than a tenth, and whether it does would be luck."""
+    outermost = sorted(RANGES["lr"].at(u[0]) for u in points(9, seed=3))[-1]
+    assert Space(RANGES, {"lr": 1e-3}).side(outermost) is None
+
+    def answer(trial):
+        return valley(trial, best={"a": outermost, "b": 0.01}[trial.optimizer], spread=0.0)
+
+    _, findings = played(plan("ab", seed=3), answer)
+    assert findings.edges == {"a": "high"}
+
+
 def test_who_is_near_the_leader_is_promoted():
     def answer(trial):
         return valley(trial, spread=0.0) + (0.02 * (trial.seed % 3) if trial.phase == "noise" else 0.0)

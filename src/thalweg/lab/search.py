@@ -15,7 +15,7 @@ from thalweg.lab.budget import EDGE_RUNS, ETA, LEAST_KEPT
 from thalweg.lab.model import suggested
 from thalweg.lab.plan import SEARCHED, Findings, Plan, Stages, Trial, ranked, score
 from thalweg.lab.run import Run
-from thalweg.lab.space import points
+from thalweg.lab.space import Side, points
 
 Cohorts = dict[str, list[Trial]]
 
@@ -135,8 +135,7 @@ def _saved(plan: Plan, findings: Findings, further: Sequence[tuple[float, ...]])
 def _edge(plan: Plan, findings: Findings, extra: Sequence[tuple[float, ...]]) -> Stages:
     """Where the best lr lies at an edge, one decade more; everybody gets the same number of further runs."""
     for name, space in plan.spaces.items():
-        best = findings.best(name, plan.mode)
-        side = space.side(dict(best[0].hyper)["lr"]) if best else None
+        side = _side(plan, findings, name)
         if side is not None:
             findings.edges[name] = side
             findings.spaces[name] = space.extended(side)
@@ -158,3 +157,13 @@ def _edge(plan: Plan, findings: Findings, extra: Sequence[tuple[float, ...]]) ->
         for name, space in findings.spaces.items()
     }
     yield from _halved(plan, findings, cohorts, least=1, last=True)
+
+
+def _side(plan: Plan, findings: Findings, name: str) -> Side | None:
+    """The edge that the best lr lies at: near the end of the range, or with nothing tried between it and the end."""
+    best = findings.best(name, plan.mode)
+    if not best:
+        return None
+    lr = dict(best[0].hyper)["lr"]
+    tried = [dict(trial.hyper)["lr"] for trial, _ in findings.tried(name, *SEARCHED)]
+    return plan.spaces[name].side(lr) or ("low" if lr <= min(tried) else "high" if lr >= max(tried) else None)
