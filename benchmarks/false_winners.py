@@ -3,10 +3,10 @@
     python benchmarks/false_winners.py                  # both, from the recorded runs
     python benchmarks/recorded/record.py mnist1d        # train another pool of them
 
-**False winners.** One optimizer, AdamW, goes in under two (or eight) names. The names draw disjoint recorded runs: other
-seeds, and other search points, for the sequence is turned by a share of the lr's range that every name draws. The whole
-protocol runs on them, pruning, promotion, choice and looks included; whenever it says "winner", or calls some rival
-beaten, it is wrong. To reach: at most 5 % of 5,000 resamples. Five
+**False winners.** One optimizer, AdamW, goes in under two (or eight) names. The names draw disjoint recorded runs:
+other seeds, and other search points, for every name turns the sequence by a share of the lr's range that it draws. The
+whole protocol runs on them, pruning, promotion, choice and looks included; whenever it says "winner", or calls some
+rival beaten, it is wrong. To reach: at most 5 % of 5,000 resamples. Five
 pools of recorded runs: digits, quadratic_deep and breast_cancer, on which the protocol's guard against the luck of the
 search was chosen, mnist1d, and mnist1d_loss, which was recorded when the guard stood. On quadratic_deep the best lr
 lies at the end of what is recorded; on breast_cancer the half that selects is at its best where the half that reports
@@ -132,7 +132,7 @@ class Equals:
 
 @dataclass(frozen=True)
 class Turned(Space):
-    """A space of which other points are searched: turned by a share of the lr's range, so that they cover it as well."""
+    """A space of which other points are searched: turned by a share of the lr's range, which they cover as well."""
 
     turn: float = 0.0
 
