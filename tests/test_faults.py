@@ -15,6 +15,7 @@ import torch
 import toy_task
 from commands import environment
 from thalweg.lab.candidates import candidates
+from thalweg.lab.chunks import Chunk, Stacking, Work
 from thalweg.lab.comparison import compare
 from thalweg.lab.events import Finished, Started
 from thalweg.lab.faults import RunError, failed, retried
@@ -24,6 +25,7 @@ from thalweg.lab.pool import Trainer, processes, solo
 from thalweg.lab.states import States
 from thalweg.lab.task import Task
 from thalweg.lab.train import train
+from thalweg.lab.way import Way
 
 
 def misbehave(what):
@@ -105,6 +107,44 @@ def test_every_fault_is_one_failed_run_and_the_others_end():
                 assert run.curve == alone([trials[seed]], lambda event: None)[0].curve
     assert again[0].final is not None
     assert sum(isinstance(e, Started) for e in told) == sum(isinstance(e, Finished) for e in told) == 11
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        {"allocate": "RuntimeError: .*can't allocate memory", "nan": None},
+        pytest.param(
+            {"exit": r"Died: its process ended \(exit code 3\)", "hang": "Hung: still running after"},
+            marks=pytest.mark.slow,  # every process that ends is made anew, twice for each
+        ),
+    ],
+)
+def test_a_member_of_a_stack_that_breaks_is_one_failed_run_and_the_others_end(faults, monkeypatch):
+    monkeypatch.delenv("THALWEG_ENGINE")  # stacks have an engine of their own
+    breaks = {10 * i: what for i, what in enumerate(faults)}
+    trainer, tried = Trainer(breaking(breaks), candidates("sgd,momentum")), []
+
+    def limit(work):
+        hangs = breaks.get(min(each.seed for each in (work.trials if isinstance(work, Chunk) else [work]))) == "hang"
+        return 5.0 if hangs else 300.0
+
+    with processes(Work(trainer), 1, limit) as perform, solo(trainer) as plain:
+
+        def noted(work, report):
+            tried.append([len(each.trials) if isinstance(each, Chunk) else 1 for each in work])
+            return perform(work, report)
+
+        for first, what in breaks.items():
+            trials, said = [trial(first + i) for i in range(4)], faults[what]
+            tried.clear()
+            broken, *others = Stacking(noted, Way(4, 2, "asked for"))(trials, lambda event: None)
+            assert tried == ([[4]] if said is None else [[4], [1, 1, 1, 1]])  # together, and then one after the other
+            for run in (broken, *others):
+                assert (run.alone is None) if said is None else re.match(said, run.alone), run.alone
+            assert broken.diverged if said is None else re.match(said, broken.error), broken.error
+            for run, alone in zip(others, plain(trials[1:], lambda event: None), strict=True):
+                assert run.error is None
+                assert run.final == pytest.approx(alone.final, rel=1e-5)
 
 
 def test_sys_exit_in_a_task_ends_its_run_and_not_the_comparison():

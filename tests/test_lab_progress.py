@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 
 import pytest
 from rich.console import Console
@@ -52,8 +53,8 @@ def test_ctrl_c_is_told_once_and_no_run_after_it():
     assert [type(event) for event in events] == [Planned, Stage, Started, Finished, Stopped]
 
 
-def finished(seed, why=None, **others):
-    return Finished(trial(seed, steps=20), Run(None if why else 1.0, (), 1.0, 20, why), **others)
+def finished(seed, why=None, final=1.0, **others):
+    return Finished(trial(seed, steps=20), Run(None if why else final, (), 1.0, 20, why), **others)
 
 
 def test_the_time_left_is_reckoned_from_what_was_made_not_from_what_was_remembered(monkeypatch):
@@ -68,3 +69,32 @@ def test_the_time_left_is_reckoned_from_what_was_made_not_from_what_was_remember
     tally.add(finished(11, why="the loss is inf in step 2"))
     assert tally.left == pytest.approx(30 / 2 * (20 - 12))  # two were made in 30 seconds, eight are left
     assert tally.diverged["sgd"] / tally.runs["sgd"] == pytest.approx(1 / 12)
+
+
+def test_the_live_table_shows_the_best_the_share_diverged_and_the_time_left(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("thalweg.lab.progress.time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    whole, leg = trial(0, "momentum", steps=20), trial(1, "momentum", steps=20, until=5)
+    with live(Console(file=stream, force_terminal=True, color_system=None, width=120)) as tell:
+        for event in [
+            planned(),
+            Stage("search", 5),
+            *[finished(seed, final=final) for seed, final in ((0, 0.5), (1, 0.25), (2, 0.75))],
+            finished(3, why="the loss is inf in step 2"),
+            Finished(whole, Run(0.125, (), 1.0, 20)),
+            Finished(dataclasses.replace(whole, seed=300, phase="confirmation"), Run(0.03, (), 1.0, 20)),  # chooses nothing
+            Finished(leg, Run(0.01, (), 1.0, 5)),  # it was only a quarter of the way
+            Started(trial(4, "momentum", steps=20)),
+        ]:
+            tell(event)
+            now[0] += 5.0
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).replace("\r", "\n")
+    last = drawn[drawn.rindex("optimizer ") :].splitlines()
+    assert [line.split() for line in last[:3]] == [
+        ["optimizer", "runs", "best", "mse", "diverged", "running"],
+        ["sgd", "4", "0.25", "25%"],
+        ["momentum", "3", "0.125", "0%", "lr=0.01"],
+    ]
+    # 6.25 full runs were made in 45 seconds
+    assert last[3].endswith("search and pruning: work of 6 of at most 20 full runs, at most 1 min 39 s left")
