@@ -83,7 +83,9 @@ def test_the_live_table_shows_the_best_the_share_diverged_and_the_time_left(monk
             *[finished(seed, final=final) for seed, final in ((0, 0.5), (1, 0.25), (2, 0.75))],
             finished(3, why="the loss is inf in step 2"),
             Finished(whole, Run(0.125, (), 1.0, 20)),
-            Finished(dataclasses.replace(whole, seed=300, phase="confirmation"), Run(0.03, (), 1.0, 20)),  # chooses nothing
+            Finished(
+                dataclasses.replace(whole, seed=300, phase="confirmation"), Run(0.03, (), 1.0, 20)
+            ),  # chooses nothing
             Finished(leg, Run(0.01, (), 1.0, 5)),  # it was only a quarter of the way
             Started(trial(4, "momentum", steps=20)),
         ]:

@@ -226,21 +226,29 @@ def test_whether_a_model_takes_part_is_settled_when_it_begins(tmp_path, monkeypa
 # ---- killed
 
 KILLED = """
-    import os, random, shutil, sys, threading, time
+    import json, os, random, shutil, sqlite3, sys, threading, time
     import toy_task
     from thalweg.lab.comparison import prepared
-    from thalweg.lab.store import reading
+    from thalweg.lab.cost import Cost
+    from thalweg.lab.store import NAME
     import thalweg.lab.measured, thalweg.lab.report, matplotlib.pyplot
 
     folder, seed, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    asked = dict(optimizers="sgd,momentum", points=3, jobs=1, stack=sys.argv[4])
+    asked = dict(optimizers="sgd,momentum", **json.loads(sys.argv[4]))
     # What a clock would decide, differently in every folder, is the same for all of them.
     thalweg.lab.measured.decide = lambda *_: thalweg.lab.way.Way(3, 2, "asked for")
     thalweg.lab.pool.Trainer.__init__.__defaults__ = None, 0.0  # checkpoints in every step that may have one
 
+    def clock(out):
+        # Steps take longer where something was measured before: asked again, it buys another comparison.
+        [known] = sqlite3.connect(f"{out}/{NAME}").execute("SELECT count(*) FROM decisions").fetchone()
+        return Cost(step=1.3 if known else 1.0, metric=0.0, state=1.0, parameters=5)
+
     def child(out, delay=None):
         number = os.fork()
         if number == 0:
+            if "budget" in asked:
+                thalweg.lab.measured.cost_of = lambda *_: clock(out)
             if delay is not None:
                 threading.Timer(delay, os.kill, (os.getpid(), 9)).start()
             prepared(toy_task.__file__, **asked).run_in(out)
@@ -266,10 +274,19 @@ def with_toy():
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("stack", ["off", "auto"])
-def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(times, stack, tmp_path):
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"points": 3, "jobs": 1, "stack": "off"},
+        {"points": 3, "jobs": 1, "stack": "auto"},
+        {"points": 3, "jobs": 2, "stack": "auto"},
+        {"budget": "20m", "jobs": 1, "stack": "off"},
+    ],
+    ids=lambda asked: ", ".join(f"{name}={value}" for name, value in asked.items()),
+)
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(times, asked, tmp_path):
     moments = str(random.randrange(10**6))
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), moments, str(times), stack]
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), moments, str(times), json.dumps(asked)]
     done = subprocess.run(command, env=with_toy(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     whole = json.loads((tmp_path / "whole" / "result.json").read_text())
