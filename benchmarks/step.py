@@ -20,7 +20,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -111,6 +114,49 @@ def two_threads() -> str:
     return f"{', '.join(told)} as with one (Adam on gpt, wall time, right after a matrix product of torch's)"
 
 
+@contextmanager
+def multiplying() -> Iterator[list[float]]:
+    """While it is open, another thread multiplies matrices with torch; what it gives grows by one for each product."""
+    busy, over, done = torch.randn(700, 700), threading.Event(), []
+
+    def products() -> None:
+        while not over.is_set():
+            busy @ busy
+            done.append(time.perf_counter())
+
+    thread = threading.Thread(target=products)
+    thread.start()
+    try:
+        yield done
+    finally:
+        over.set()
+        thread.join()
+
+
+def both_busy(model: str = "gpt", rounds: int = 15) -> str:
+    """Median wall time of our step and of torch's fused one, each with two threads: alone, and beside products."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    steps = {peer: step for peer, step in peers("Adam", MODELS[model](), False) if peer in ("ours", "fused")}
+    alone, beside, products = ({peer: [] for peer in steps} for _ in range(3))
+    for _ in range(rounds):
+        for peer, step in steps.items():
+            alone[peer].append(timed(step, 1, time.perf_counter))
+            with multiplying() as done:
+                while not done:  # it has begun
+                    time.sleep(0.001)
+                count, begun = len(done), time.perf_counter()
+                beside[peer].append(timed(step, 5, time.perf_counter))
+                products[peer].append((len(done) - count) / (time.perf_counter() - begun))
+    torch.set_num_threads(before)
+    told = []
+    for peer in steps:
+        free, taken, rate = (statistics.median(found[peer]) for found in (alone, beside, products))
+        told.append(f"{peer} {taken * 1e3:.1f} ms, and {free * 1e3:.1f} ms alone, beside {rate:.0f} products a second")
+    ratio = statistics.median(a / b for a, b in zip(beside["ours"], beside["fused"], strict=True))
+    return f"{'; '.join(told)}; ours / fused {ratio:.2f} (Adam on {model}, median wall time of a step)"
+
+
 def beside() -> dict[str, str]:
     """What stands beside the table: one sentence for each measurement of another kind."""
     wall, cpu = map(statistics.median, zip(*(cold_seconds() for _ in range(3)), strict=True))
@@ -118,6 +164,7 @@ def beside() -> dict[str, str]:
         "First step from a cold cache, a fresh process": f"{wall:.2f} s of wall time, {cpu:.2f} s of CPU time, the "
         "compiler included",
         "Two threads": two_threads(),
+        "Two threads, while another thread multiplies matrices with torch": both_busy(),
     }
     compiled = HERE / "compiled.json"
     if compiled.exists():

@@ -38,7 +38,7 @@ def alike(ours, theirs):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", rules.names())
 def test_every_rule_is_as_near_to_the_float64_walk_as_rounding_explains(name, dtype):
-    """Within the derived bound of docs/engines.md: one rounding too many in 16 bits leaves it."""
+    """Within the derived bound of docs/engines.md: a parameter that is truncated to 16 bits, not rounded, leaves it."""
     rule = with_decay(rules.find(name))
     for hyper in settings_of(rule):
         p, grads = beginning((33, 5), dtype), gradients((33, 5), 8, dtype)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import thalweg as tw
 from far import AWAY, Far, World
 from thalweg import rules
-from thalweg.engine import agreement, eager
+from thalweg.engine import agreement, eager, triton
 from thalweg.engine.cell import Cell, starts
 from thalweg.engine.error_bound import Bounded, bounded_walk
 from thalweg.engine.walk import settings_of
@@ -131,10 +131,10 @@ def near(got: torch.Tensor, want: torch.Tensor, bound: Bounded | float, what: st
 
 
 @st.composite
-def views(draw, sizes):
+def views(draw, sizes, widest):
     """A tensor of those sizes that lies in a larger one somehow: permuted, with gaps, behind an offset."""
     order = draw(st.permutations(range(len(sizes))))
-    gaps = [draw(st.integers(1, 3)) for _ in sizes]
+    gaps = [draw(st.integers(1, widest)) for _ in sizes]
     offset = draw(st.integers(0, 3))
     room = [sizes[axis] * gaps[axis] for axis in order]
     base = torch.zeros(offset + int(torch.tensor(room).prod()) + 3, dtype=torch.float64)
@@ -148,17 +148,30 @@ def views(draw, sizes):
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_any_shape_and_strides_walk_as_in_eager_and_touch_nothing_else(data):
+    walks_as_in_eager(data, "auto", "cpu", widest=3)
+
+
+@pytest.mark.skipif(agreement.device_of(triton) is None, reason="neither a GPU nor Triton's interpreter")
+@settings(max_examples=15, deadline=None)  # the interpreter is slow
+@given(st.data())
+def test_any_shape_and_strides_walk_through_triton_as_in_eager(data):
+    walks_as_in_eager(data, "triton", agreement.device_of(triton), widest=2)
+
+
+def walks_as_in_eager(data, fast, device, widest):
     sizes = data.draw(st.lists(st.integers(0, 5), max_size=4))
     dtype = data.draw(st.sampled_from([torch.float64, torch.float32, torch.bfloat16]))
     make = data.draw(st.sampled_from([tw.AdamW, tw.LAMB, tw.NAdam, lambda p, **k: tw.SGD(p, momentum=0.9, **k)]))
     store = data.draw(st.sampled_from([None, tw.Store(torch.bfloat16, "stochastic", kahan=True)]))
-    where, room = data.draw(views(sizes))
-    slopes, slopes_room = data.draw(views(sizes))
-    ends = {}
-    for engine in ("eager", "auto"):
-        base = torch.linspace(-1, 1, len(room), dtype=torch.float64).to(dtype)
+    where, room = data.draw(views(sizes, widest))
+    slopes, slopes_room = data.draw(views(sizes, widest))
+    first = torch.linspace(-1, 1, len(room), dtype=torch.float64).to(dtype)
+    slope = torch.linspace(2, -1, len(slopes_room), dtype=torch.float64).to(dtype)
+    ends = []
+    for engine in ("eager", fast):
+        base = first.to(device, copy=True)
         view = base.as_strided(where.shape, where.stride(), where.storage_offset())
-        ground = torch.linspace(2, -1, len(slopes_room), dtype=torch.float64).to(dtype)
+        ground = slope.to(device, copy=True)
         p = torch.nn.Parameter(view)
         assert p.data_ptr() == view.data_ptr()
         optimizer = make([p], lr=0.05, engine=engine, store=store)
@@ -174,10 +187,9 @@ def test_any_shape_and_strides_walk_as_in_eager_and_touch_nothing_else(data):
             whole = whole + rest
         untouched = torch.ones(len(base), dtype=torch.bool)
         untouched.as_strided(where.shape, where.stride(), where.storage_offset()).fill_(False)
-        first = torch.linspace(-1, 1, len(room), dtype=torch.float64).to(dtype)
-        assert torch.equal(base[untouched], first[untouched])
-        assert torch.equal(ground, torch.linspace(2, -1, len(slopes_room), dtype=torch.float64).to(dtype))
-        ends[engine] = whole
+        assert torch.equal(base.cpu()[untouched], first[untouched])
+        assert torch.equal(ground.cpu(), slope)
+        ends.append(whole.cpu())
     # one rounding more or less in the state, of bfloat16 by chance or of the type itself, in three steps of 0.05
     unit = torch.finfo(torch.bfloat16).eps if store else torch.finfo(dtype).eps
-    assert (ends["eager"] - ends["auto"]).abs().max() <= 3 * 0.05 * 4 * unit + 2 * torch.finfo(dtype).eps * (not store)
+    assert (ends[0] - ends[1]).abs().max() <= 3 * 0.05 * 4 * unit + 2 * torch.finfo(dtype).eps * (not store)
