@@ -21,6 +21,12 @@ def float64():
     torch.set_default_dtype(before)
 
 
+@pytest.fixture
+def unreported(monkeypatch):
+    """Comparisons leave no report in their folder: its pictures take longer than all runs of a toy."""
+    monkeypatch.setattr("thalweg.lab.report.write_report", lambda data, folder: None)
+
+
 @pytest.fixture(params=["eager", "auto"])
 def engine(request, monkeypatch):
     """The test runs twice: with the rules themselves, and with compiled kernels wherever they fit."""

@@ -57,6 +57,7 @@ def test_compare_says_everything_and_leaves_it(thalweg_):
     assert data["budget"]["steps_per_run"] == 3
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_result_is_never_overwritten(thalweg_):
     for _ in range(3):
         assert thalweg_("compare", TOY, *QUICK).exit_code == 0
@@ -87,6 +88,7 @@ def test_a_task_that_no_process_can_be_sent_is_one_sentence_and_leaves_nothing(t
     assert [path.name for path in Path().iterdir()] == ["mine.py"]
 
 
+@pytest.mark.usefixtures("unreported")
 def test_the_same_folder_goes_on_where_it_was(thalweg_):
     for _ in range(2):
         assert thalweg_("compare", TOY, *QUICK, "--out", "mine").exit_code == 0
@@ -106,6 +108,7 @@ def test_the_same_folder_goes_on_where_it_was(thalweg_):
     assert "holds a result without its runs" in thalweg_("compare", TOY, *QUICK, "--out", "mine").stderr
 
 
+@pytest.mark.usefixtures("unreported")
 def test_a_rule_of_the_users_own_competes(thalweg_):
     Path("steady.py").write_text("def steady(p, g, *, t, lr=0.1):\n    return p - lr * g\n")
     done = thalweg_("compare", TOY, *QUICK, "--rule", "steady.py", "--out", "mine")
@@ -245,6 +248,7 @@ def test_a_folder_without_a_run_exports_nothing(thalweg_):
     assert said.stderr == "thalweg: 'begun' holds no run yet; thalweg resume begun goes on.\n"
 
 
+@pytest.mark.usefixtures("unreported")
 def test_what_a_task_prints_is_not_in_the_log(thalweg_):
     source = Path(TOY).read_text() + 'print("loaded")\n'
     Path("loud.py").write_text(source.replace("    x, y = data\n", '    x, y = data\n    print("asked")\n'))
@@ -276,6 +280,7 @@ def test_ctrl_c_while_the_report_is_written_says_how_to_go_on(thalweg_, monkeypa
     assert thalweg_("resume", "mine", "--quiet").exit_code == 0
 
 
+@pytest.mark.usefixtures("unreported")
 def test_points_and_margin_are_those_that_were_asked_for(thalweg_):
     done = thalweg_("compare", TOY, *QUICK, "--points", "2", "--margin", "1000", "--out", "mine", "--quiet")
     assert done.exit_code == 0, done.output
@@ -290,6 +295,7 @@ def test_points_and_margin_are_those_that_were_asked_for(thalweg_):
         assert done.stderr.startswith(f"thalweg: {sentence}")
 
 
+@pytest.mark.usefixtures("unreported")
 def test_tune_searches_more_of_one_optimizer(thalweg_):
     asked = ["--budget", "quick", "--steps", "3", "--jobs", "1", "--stack", "off", "--timeout", "60", "--no-model"]
     done = thalweg_("tune", TOY, *asked, "--out", "mine", "--quiet")
@@ -304,6 +310,7 @@ def test_tune_searches_more_of_one_optimizer(thalweg_):
     assert json.loads(Path("mine/result.json").read_text())["verdict"] == data["verdict"]
 
 
+@pytest.mark.usefixtures("unreported")
 def test_what_is_no_cluster_is_one_sentence_for_every_command(thalweg_):
     assert thalweg_("compare", TOY, *QUICK, "--out", "mine", "--quiet").exit_code == 0
     for command in (["compare", TOY], ["tune", TOY], ["resume", "mine"]):

@@ -156,12 +156,12 @@ def test_a_loss_that_is_not_finite_is_a_divergence():
 
 def test_a_comparison_with_minimizers(tmp_path):
     """The whole way: equal budgets, a verdict, a report, and a winner.py that comes to the same number."""
-    result = tw.compare("breast_cancer", "bfgs,lbfgs,newton,adamw", points=2, steps=250, jobs=1, out=tmp_path)
+    result = tw.compare("breast_cancer", "bfgs,lbfgs,newton,adamw", points=2, steps=100, jobs=1, out=tmp_path)
     ledger = result.data["budget"]["ledger"]
     assert len({one["search_steps"] for one in ledger.values()}) == 1
     assert len({one["search_runs"] for one in ledger.values()}) == 1
     for run in result.data["runs"]:
-        assert run["steps"] == 250
+        assert run["steps"] == 100
     assert result.data["winner"]["optimizer"] in ("bfgs", "lbfgs", "newton")
     assert "BFGS" in (tmp_path / "report.html").read_text(encoding="utf-8")
     said = subprocess.run([sys.executable, str(tmp_path / "winner.py")], capture_output=True, text=True, check=True)

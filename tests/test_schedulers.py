@@ -1,6 +1,7 @@
 """Under every lr scheduler of torch, every class takes the path of its namesake, 300 float64 steps."""
 
 import inspect
+import itertools
 import math
 import warnings
 
@@ -11,7 +12,7 @@ from torch.optim.swa_utils import SWALR
 
 from torch_cases import PAIRS, STEPS, Case, difference, number, walk
 
-pytestmark = pytest.mark.usefixtures("float64", "engine")
+pytestmark = pytest.mark.usefixtures("float64")
 LR = {"Adadelta": 1.0, "Adagrad": 0.3}
 
 
@@ -78,6 +79,17 @@ def scheduled(name, kind, settings, seen):
 @pytest.mark.parametrize("kind", SCHEDULERS)
 @pytest.mark.parametrize("name", PAIRS)
 def test_path_is_torchs(name, kind):
+    takes_torchs_path(name, kind)
+
+
+@pytest.mark.parametrize(("name", "kind"), list(zip(itertools.cycle(PAIRS), SCHEDULERS, strict=False)))
+def test_path_of_the_rules_themselves_is_torchs(name, kind, monkeypatch):
+    """Every class and every scheduler once: what a scheduler writes reaches a rule as it reaches its kernels."""
+    monkeypatch.setenv("THALWEG_ENGINE", "eager")
+    takes_torchs_path(name, kind)
+
+
+def takes_torchs_path(name, kind):
     settings = {"lr": LR.get(name, 0.03)}
     ours, theirs = [], []
     path = walk(scheduled(name, kind, settings, ours), theirs=False)
@@ -88,6 +100,7 @@ def test_path_is_torchs(name, kind):
     assert moved == (kind in ("CyclicLR", "OneCycleLR") and name not in ("Adagrad", "Adadelta"))
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_tensor_lr_is_scheduled_in_place(name):
     ours, theirs = [], []
