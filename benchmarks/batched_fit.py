@@ -1,9 +1,12 @@
 """A thousand curve fits at once: y = a exp(-b t) + c exp(-d t), 50 points, noise, perturbed starts.
 
-    OMP_NUM_THREADS=1 python benchmarks/batched_fit.py [--fits 1000] [--device cpu]
+    OMP_NUM_THREADS=1 python benchmarks/batched_fit.py [--fits 1000] [--device cpu] [--profile]
 
 Against SciPy's L-BFGS-B in a loop with an analytic numpy gradient: the same problems, starts and tolerance,
-one thread. Prints seconds, the share of fits that reached the same optimum, and where the time goes.
+one thread. Prints seconds and the share of fits that reached the same optimum. With --profile it prints in their
+place, for Newton and L-BFGS with numpy derivatives, where the time goes, and how many rounds of evaluations the batch
+takes: as it is, where each fit tries its own next point in every round, and in lockstep, where all would wait for the
+slowest step.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import cProfile
 import pstats
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -82,15 +86,55 @@ def timed(run, repeats: int = 3):
     return result, best
 
 
+def where_the_time_goes(run) -> str:
+    """The shares of the function, of the directions' linear algebra, and of all else."""
+    profile = cProfile.Profile()
+    profile.runcall(run)
+    stats = pstats.Stats(profile)
+    parts = {"function": 0.0, "linear algebra": 0.0}
+    for (file, _, name), (*_, cumulative, _) in stats.stats.items():
+        if name in ("numpy_losses", "numpy_hessians"):
+            parts["function"] += cumulative
+        elif (name == "turn" and "direction" in file) or ("trust_exact" in file and name in ("prepare", "solve")):
+            parts["linear algebra"] += cumulative
+    parts["loop"] = stats.total_tt - sum(parts.values())
+    return ", ".join(f"{part} {seconds / stats.total_tt:.0%}" for part, seconds in parts.items())
+
+
+def rounds(run, count: int) -> str:
+    """How often the batch is evaluated, beside what a fit needs, and what a batch in lockstep would need."""
+    steps, trials, longest = np.zeros(count, int), np.ones(count, int), {}
+
+    def callback(intermediate_result) -> None:
+        nonlocal steps
+        now = intermediate_result
+        moved = now.nit > steps
+        for step in np.unique(now.nit[moved]):
+            those = moved & (now.nit == step)
+            longest[step] = max(longest.get(step, 0), (now.nfev - trials)[those].max())
+        steps, trials[moved] = now.nit.copy(), now.nfev[moved]
+
+    nfev = run(callback=callback).nfev
+    lockstep = 1 + sum(longest.values())
+    return f"{nfev.mean():.1f} evaluations a fit, {nfev.max()} rounds of the batch, {lockstep} in lockstep"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fits", type=int, default=1000)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--profile", action="store_true", help="where the time of the first batched run goes")
+    parser.add_argument("--profile", action="store_true", help="where the time goes, and the rounds")
     given = parser.parse_args()
     torch.set_num_threads(1)
     curves, starts = problems(given.fits)
     tol = 1e-5
+    numpy_call = dict(fun=numpy_losses, x0=starts, args=(curves,), jac=True, vectorized=True, batched=True, tol=tol)
+    if given.profile:
+        for method, more in {"newton": {"hess": numpy_hessians}, "lbfgs": {"options": {"memory": 5}}}.items():
+            run = partial(tw.minimize, **numpy_call, method=method, **more)
+            run()  # what is slow only once
+            print(f"{method}: {where_the_time_goes(run)}; {rounds(run, given.fits)}")
+        return
 
     def loop() -> np.ndarray:
         options = {"gtol": tol, "ftol": 0.0, "maxiter": 5000, "maxfun": 50000}
@@ -106,9 +150,9 @@ def main() -> None:
     )
     y, x0 = torch.from_numpy(curves).to(given.device), torch.from_numpy(starts).to(given.device)
     kinds = {
-        "numpy, vectorized": dict(fun=numpy_losses, x0=starts, args=(curves,), jac=True, vectorized=True),
-        "torch, vectorized": dict(fun=torch_loss, x0=x0, args=(y,), vectorized=True),
-        "torch, one problem under vmap": dict(fun=torch_loss, x0=x0, args=(y,)),
+        "numpy, vectorized": numpy_call,
+        "torch, vectorized": dict(fun=torch_loss, x0=x0, args=(y,), vectorized=True, batched=True, tol=tol),
+        "torch, one problem under vmap": dict(fun=torch_loss, x0=x0, args=(y,), batched=True, tol=tol),
     }
     for method in ("lbfgs", "bfgs", "newton"):
         for kind, call in kinds.items():
@@ -119,13 +163,8 @@ def main() -> None:
                 call["options"] = {"memory": 5}
 
             def run(call=call, method=method):
-                return tw.minimize(method=method, tol=tol, batched=True, **call)
+                return tw.minimize(method=method, **call)
 
-            if given.profile:
-                profile = cProfile.Profile()
-                profile.runcall(run)
-                pstats.Stats(profile).sort_stats("tottime").print_stats(25)
-                return
             result, seconds = timed(run)
             fun = np.asarray(torch.as_tensor(result.fun).cpu())
             same = abs(fun - reference) <= 1e-6 * abs(reference) + 1e-10

@@ -2,9 +2,9 @@
 
 OMP_NUM_THREADS=1 python benchmarks/minimize_overhead.py
 
-Methods that SciPy has not stand beside the nearest: the self-scaled Broyden family beside BFGS, the factorisation with a
-line search beside trust-exact. An iteration of Newton-CG makes several products, ours in a trust region and SciPy's along
-a line: the time of the Hessians or products is taken off with that of the function.
+Methods that SciPy has not stand beside the nearest: the self-scaled Broyden family beside BFGS, the factorisation with
+a line search beside trust-exact. An iteration of Newton-CG makes several products. The time of the Hessians or products
+is taken off with that of the function.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def main() -> None:
             overhead.append((taken - result.nfev * per_call - asked * each) / result.nit)
             whole, own = np.median(taken) / result.nit * 1e6, np.median(overhead[-1]) * 1e6
             print(
-                f"{name:18s} {result.nit:4d} iterations, {result.nfev:4d} evaluations, {asked:4d} Hessians or products: "
-                f"{whole:6.1f} us an iteration, {own:6.1f} us of it not the function's"
+                f"{name:18s} {result.nit:4d} iterations, {result.nfev:4d} evaluations, {asked:4d} Hessians or "
+                f"products: {whole:6.1f} us an iteration, {own:6.1f} us of it not the function's"
             )
         low, ratio, high = np.quantile(overhead[0] / overhead[1], (0.25, 0.5, 0.75))
         print(f"{'':18s} {ratio:.2f} times SciPy's, the median of the rounds (half of them {low:.2f} to {high:.2f})")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from thalweg.minimize.arrays import beside, dot, root, some, where
+from thalweg.minimize.arrays import beside, dot, perhaps, root, some, where
 from thalweg.minimize.card import MethodCard
 
 
@@ -35,7 +35,8 @@ def steihaug(g: Any, radius: Any, tolerance: Any, most: int) -> Generator[Any, A
         alpha = rr / where(sound, bend, 1)
         new = s + beside(alpha, d) * d
         leaves = going & ~(sound & (dot(new, new) < radius**2))
-        step = where(going, where(leaves, boundary(s, d, radius), alpha), 0)
+        reach = where(leaves, boundary(s, d, radius), alpha) if perhaps(leaves) else alpha
+        step = where(going, reach, 0)
         step = beside(where(step == step, step, 0), d)
         s, Hs, r = s + step * d, Hs + step * Hd, r + step * Hd
         going = going & ~leaves
