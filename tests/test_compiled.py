@@ -70,7 +70,7 @@ def test_groups_of_other_shapes_get_programs_of_their_own(graphs_only):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", rules.names())
 def test_inductor_agrees_with_eager_for_every_flag(name, dtype):
     for hyper in settings_of(rules.find(name)):
