@@ -22,7 +22,7 @@ def test_the_table_ranks_confirmed_before_unconfirmed(result, page):
 
 
 def test_unconfirmed_optimizers_have_no_interval(result, source):
-    table = source[source.index("results-caption") :]
+    table = source[source.index("<tbody>", source.index("results-caption")) :]
     row = next(row for row in table.split("<tr>") if "SGD" in row)
     assert "not confirmed" in row
     assert f"{result['optimizers']['SGD']['search_best']:.4f}" in row
@@ -50,7 +50,12 @@ def test_failures_are_counted_and_explained(result, page):
         assert f"{known['diverged']} of 10" in page.text
         if known["diverged"] > 1:
             assert f"{name}: {known['diverged']} runs diverged (the loss became inf)." in events(result)
-    assert any("high edge" in event for event in events(result))
+    for hyper, side in {"lr": "high", "beta2": "low"}.items():
+        assert f"Adagrad: the chosen {hyper} lies at the {side} edge of its space" in page.text
+
+
+def test_the_risk_is_that_of_all_looks_together(page):
+    assert "risk of a false winner 0.05" in page.text
 
 
 def test_the_probability_and_the_memory_are_said_where_they_are_known(result):
@@ -169,3 +174,33 @@ def test_how_trials_were_trained_is_said(result, page):
     assert said in markdown(result)
     alone = result | {"together": {"members": 1, "least": 1, "why": "the model has a hook", "loop": None}}
     assert "Trials were trained one after the other: the model has a hook." in Page(render(alone)).text
+
+
+def test_the_items_that_report_have_their_sampling_error_where_the_metric_is_a_share_of_them(result, page):
+    assert "270; how exactly so many tell accuracy is not known: it is no share of them" in page.text
+    share = copy.deepcopy(result)
+    share["optimizers"] = {"AdamW": share["optimizers"]["AdamW"]}
+    share["optimizers"]["AdamW"]["confirmed"] |= {"values": [240 / 270, 246 / 270], "mean": 0.9}
+    for text in (Page(render(share)).text, markdown(share)):
+        assert "270; so few tell accuracy 0.9 to ±0.0183 (one sd)" in text  # the root of 0.9 * 0.1 / 270
+
+
+def test_a_step_is_compared_with_sgds_or_with_the_cheapest(result, page):
+    assert "ms per step against SGD" in page.text
+    assert "0.61 × 1.45" in page.text
+    assert "0.61 (× 1.45)" in markdown(result)
+    without = copy.deepcopy(result)
+    del without["optimizers"]["SGD"]
+    text = Page(render(without)).text
+    assert "ms per step against Nesterov" in text
+    assert "0.61 × 1.3" in text
+
+
+def test_markdown_has_the_spaces_and_what_is_needed_to_repeat_it(result):
+    said = markdown(result)
+    assert "| SGD | lr | log | 0.002512 | 25.12 | yes |" in said
+    assert "| SGD | beta1 | 1-log | 0.5 | 0.98 | no, left at its default |" in said
+    assert "Ranges: cards; of AdamW: a paper" in said
+    assert "budget quick: 9 points each, 400 steps a run, looks at 5 seeds; a tie is within ±0.0015;" in said
+    assert "confirmation: 100, 101, 102, 103, 104." in said
+    assert "cpu: a CPU; cores: 2; platform: Linux." in said

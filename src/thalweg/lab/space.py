@@ -72,10 +72,15 @@ class Space:
         """The hyper-parameters at a point of [0, 1]^d."""
         return {name: r.at(u) for (name, r), u in zip(self.searched.items(), point, strict=False)}
 
-    def side(self, lr: float) -> Side | None:
-        """The edge that a learning rate lies at: within a tenth of the range, in the logarithm, or beyond."""
-        u = self.ranges["lr"].where(lr)
+    def side(self, value: float, name: str = "lr") -> Side | None:
+        """The edge that a value lies at: within a tenth of the range, in the logarithm, or beyond."""
+        u = self.ranges[name].where(value)
         return "low" if u <= EDGE else "high" if u >= 1 - EDGE else None
+
+    def edges(self, hyper: Hyper) -> dict[str, Side]:
+        """The searched hyper-parameters that lie at an edge, and at which."""
+        at = {name: hyper[name] for name in self.searched if name in hyper}
+        return {name: side for name, value in at.items() if (side := self.side(value, name))}
 
     def extended(self, side: Side) -> Space:
         """The space with one more decade of learning rates on that side."""

@@ -28,6 +28,7 @@ from thalweg.lab.task import Task
 from thalweg.lab.verdict import sentence
 from thalweg.lab.way import Way
 
+FEWEST = 3  # full runs of a search, below which nothing is a comparison (docs/lab.md)
 PACKAGES = ("thalweg", "torch", "numpy", "scipy", "scikit-learn", "loky")
 
 
@@ -53,12 +54,14 @@ def summary(
     unconfirmed = [name for name in plan.spaces if name not in findings.promoted]
     done = _as_far_as_they_came(findings)
     notes = [*decision.notes, *findings.notes, *faults.notes(done), *_apart(done)]
+    if not interrupted:
+        notes += _too_few(plan, findings)
     if findings.promoted and unconfirmed:
         notes.append(f"behind in the search and so not confirmed: {', '.join(unconfirmed)}")
     return _strict(
         {
             "verdict": sentence(decision, task, findings),
-            "decision": {**asdict(decision), "notes": notes},
+            "decision": {**asdict(decision), "notes": notes, "spent": _spent(plan, findings)},
             "task": _task(task, spec, plan, costs),
             "together": asdict(way),
             "budget": {
@@ -80,7 +83,7 @@ def summary(
             "ranges": {"version": ranges, "sources": {name: space.source for name, space in plan.spaces.items()}},
             "optimizers": {c.name: _optimizer(c, plan, findings, costs.get(c.name)) for c in competitors},
             "tuning_curves": {name: _tuning_curve(findings.tried(name, *SEARCHED[:2]), plan.mode) for name in by_name},
-            "target": _target(plan, findings, costs),
+            "target": _target(plan, findings, costs, decision),
             "pruning": {name: _pruning(name, plan, findings) for name in by_name},
             "runs": [_run(by_name[trial.optimizer], trial, run) for trial, run in _as_far_as_they_came(findings)],
             "winner": _winner(decision, by_name, plan, findings),
@@ -105,6 +108,12 @@ def _without_confirmation(plan: Plan, findings: Findings, interrupted: bool) -> 
 
 
 # ---- the parts
+
+
+def _spent(plan: Plan, findings: Findings) -> float:
+    """The error that the looks taken so far have spent together: the risk of a false winner."""
+    seeds = max((len(findings.of(name, "confirmation")) for name in findings.promoted), default=0)
+    return sum(a for look, a in zip(plan.budget.looks, plan.budget.alphas, strict=True) if look <= seeds)
 
 
 def _task(task: Task, spec: str | None, plan: Plan, costs: Mapping[str, Cost]) -> dict[str, Any]:
@@ -146,7 +155,7 @@ def _optimizer(candidate: Candidate, plan: Plan, findings: Findings, cost: Cost 
         "search_best": best[1].final if best else None,
         "chosen": candidate.arguments(dict(chosen.hyper)) if chosen else None,
         "schedule": candidate.schedule(chosen.schedule) if chosen else None,
-        "edge": space.side(dict(chosen.hyper)["lr"]) if chosen else None,
+        "edges": space.edges(dict(chosen.hyper)) if chosen else {},
         "diverged": sum(run.diverged for _, run in searched),
         "failed": sum(run.failed for run in own),
         "trials": len(searched),
@@ -179,12 +188,14 @@ def _confirmed(done: Done, mode: Mode, findings: Findings) -> dict[str, Any] | N
     }
 
 
-def _target(plan: Plan, findings: Findings, costs: Mapping[str, Cost]) -> dict[str, Any] | None:
+def _target(plan: Plan, findings: Findings, costs: Mapping[str, Cost], decision: Decision) -> dict[str, Any] | None:
+    """With room of one standard deviation between seeds: of those that confirm, where there are two."""
     confirmed = {
         name: [run for _, run in findings.of(name, "confirmation") if not run.failed] for name in findings.promoted
     }
     horizons = {name: plan.horizon(name) for name in plan.spaces}
-    return time_to_target(confirmed, costs, plan.mode, findings.seed_sd or 0.0, horizons)
+    spread = decision.seed_sd if decision.n > 1 else findings.seed_sd or 0.0
+    return time_to_target(confirmed, costs, plan.mode, spread, horizons)
 
 
 def _tuning_curve(searched: Done, mode: Mode) -> list[list[float]]:
@@ -224,6 +235,16 @@ def _pruning(name: str, plan: Plan, findings: Findings) -> list[dict[str, Any]]:
         pruned = sum(t.until == until and not r.diverged and not r.failed for t, r in findings.tried(name, *SEARCHED))
         rungs.append({"step": until, "pruned": pruned, "n": len(pairs), "spearman": statistics.spearman(pairs)})
     return rungs
+
+
+def _too_few(plan: Plan, findings: Findings) -> list[str]:
+    """A sentence about every optimizer whose search gave too few values to say that it was tuned."""
+    whole = {name: sum(r.final is not None for _, r in findings.of(name, *SEARCHED)) for name in plan.spaces}
+    return [
+        f"only {n} full search runs of {name} gave a value: with fewer than {FEWEST} it is not compared fairly"
+        for name, n in whole.items()
+        if n < FEWEST
+    ]
 
 
 def _apart(done: Done) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thalweg.lab import statistics
+from thalweg.lab.budget import ALPHA
 from thalweg.lab.decide import Comparison, Decision
 from thalweg.lab.plan import Findings
 from thalweg.lab.task import Task
@@ -23,7 +24,10 @@ def sentence(decision: Decision, task: Task, findings: Findings) -> str:
     if len(findings.spaces) == 1 and decision.leader is not None and decision.n:
         fresh = [r.final for _, r in findings.of(decision.leader, "confirmation") if r.final is not None]
         at = f"{task.metric_name} {statistics.mean(fresh):.4g}"
-        return f"Tuned: {decision.leader} ({at}), n = {decision.n} fresh seeds."
+        if len(fresh) > 1:
+            low, high = statistics.t_interval(fresh, ALPHA)
+            at += f", {100 * (1 - ALPHA):.3g} % interval [{low:.4g}, {high:.4g}]"
+        return f"Tuned: {decision.leader} ({at}), n = {len(fresh)} fresh seeds."
     return f"{BEGINS[decision.outcome]}: {_said(decision, task, findings)}."
 
 

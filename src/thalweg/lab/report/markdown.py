@@ -1,4 +1,4 @@
-"""The report as Markdown: the same words and tables as the page, for a repository, a message, a note."""
+"""The report as Markdown: the page's main tables, spaces and facts, for a repository, a message, a note."""
 
 from __future__ import annotations
 

@@ -124,6 +124,43 @@ def ranges(data: Data) -> str | None:
     return f"Ranges: {'; '.join([known['version'], *sources])}."
 
 
+def reporting(data: Data) -> str | None:
+    """The items that report, and how exactly so many can tell the metric where it is a share of them.
+
+    It is one where every value on them, times their number, is a whole number.
+
+    >>> known = {"values": [0.75, 0.77], "mean": 0.76}
+    >>> reporting({"task": {"reports": 100, "metric": "accuracy"}, "optimizers": {"sgd": {"confirmed": known}}})
+    '100; so few tell accuracy 0.76 to ±0.0427 (one sd), alike for all seeds and in no interval here'
+    """
+    task = part(data, "task")
+    n, metric = task.get("reports"), task.get("metric")
+    confirmed = [one["confirmed"] for one in part(data, "optimizers").values() if one.get("confirmed")]
+    if not n or not confirmed:
+        return f"{n:,}" if n else None
+    values = [value for one in confirmed for value in one["values"] if value is not None]
+    if not all(0 <= value <= 1 and abs(value * n - round(value * n)) < 1e-6 * n for value in values):
+        return f"{n:,}; how exactly so many tell {metric} is not known: it is no share of them"
+    best = max(one["mean"] for one in confirmed) if task.get("mode") != "min" else min(one["mean"] for one in confirmed)
+    error = math.sqrt(best * (1 - best) / n)
+    exact = f"so few tell {metric} {short(best)} to ±{short(error, 3)} (one sd)"
+    return f"{n:,}; {exact}, alike for all seeds and in no interval here"
+
+
+def overhead(data: Data) -> tuple[str, dict[str, float]]:
+    """How much dearer each optimizer's step is than SGD's, or than the cheapest where SGD does not compete.
+
+    >>> overhead({"optimizers": {"adam": {"milliseconds_per_step": 3.0}, "sgd": {"milliseconds_per_step": 2.0}}})
+    ('sgd', {'adam': 1.5, 'sgd': 1.0})
+    """
+    known = {name: one["milliseconds_per_step"] for name, one in part(data, "optimizers").items()}
+    known = {name: ms for name, ms in known.items() if ms}
+    against = next(
+        (name for name in known if name.lower() == "sgd"), min(known, key=lambda name: known[name], default="")
+    )
+    return against, {name: ms / known[against] for name, ms in known.items()}
+
+
 def stacking(data: Data) -> str | None:
     """Whether trials were trained as one, and what that saved."""
     way = part(data, "together")
@@ -182,9 +219,9 @@ def missing(data: Data) -> list[str]:
 def events(data: Data) -> list[str]:
     """What the reader should know about how it went: notes, choices at an edge, reasons of failures."""
     edges = [
-        f"{name}: the chosen lr lies at the {known['edge']} edge of its space; a better one may lie beyond."
+        f"{name}: the chosen {hyper} lies at the {side} edge of its space; a better one may lie beyond."
         for name, known in part(data, "optimizers").items()
-        if known.get("edge")
+        for hyper, side in part(known, "edges").items()
     ]
     failures = Counter(
         (run["optimizer"], run.get("why") or "no reason given") for run in data.get("runs") or [] if run["diverged"]
