@@ -12,16 +12,19 @@ slowest step.
 from __future__ import annotations
 
 import argparse
-import cProfile
-import pstats
 import time
 from functools import partial
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from scipy.optimize import minimize as scipy_minimize
 
 import thalweg as tw
+from thalweg.minimize import along_lines
+from thalweg.minimize.direction import lbfgs, trust_exact
+from thalweg.minimize.loop.line import LineWalk
+from thalweg.minimize.search.wolfe import loose_wolfe
 
 TIMES = np.linspace(0, 4, 50)
 
@@ -86,19 +89,35 @@ def timed(run, repeats: int = 3):
     return result, best
 
 
-def where_the_time_goes(run) -> str:
-    """The shares of the function, of the directions' linear algebra, and of all else."""
-    profile = cProfile.Profile()
-    profile.runcall(run)
-    stats = pstats.Stats(profile)
-    parts = {"function": 0.0, "linear algebra": 0.0}
-    for (file, _, name), (*_, cumulative, _) in stats.stats.items():
-        if name in ("numpy_losses", "numpy_hessians"):
-            parts["function"] += cumulative
-        elif (name == "turn" and "direction" in file) or ("trust_exact" in file and name in ("prepare", "solve")):
-            parts["linear algebra"] += cumulative
-    parts["loop"] = stats.total_tt - sum(parts.values())
-    return ", ".join(f"{part} {seconds / stats.total_tt:.0%}" for part, seconds in parts.items())
+def where_the_time_goes(method: str, call: dict, repeats: int = 20) -> str:
+    """The shares of CPU seconds of the function, of linear algebra, of searches one by one, and of the rest."""
+    spent = dict.fromkeys(("function", "linear algebra", "searches one by one"), 0.0)
+
+    def watched(part, function):
+        def run(*args, **kwargs):
+            start = time.process_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[part] += time.process_time() - start
+
+        return run
+
+    call = call | {name: watched("function", call[name]) for name in ("fun", "hess") if name in call}
+    if method == "lbfgs":
+        direction = lbfgs.limited(call.pop("options")["memory"])
+        method = along_lines(method, direction._replace(turn=watched("linear algebra", direction.turn)), loose_wolfe)
+    with (
+        patch.object(trust_exact, "prepare", watched("linear algebra", trust_exact.prepare)),
+        patch.object(trust_exact, "solve", watched("linear algebra", trust_exact.solve)),
+        patch.object(LineWalk, "_next", watched("searches one by one", LineWalk._next)),
+    ):
+        start = time.process_time()
+        for _ in range(repeats):
+            tw.minimize(method=method, **call)
+        whole = time.process_time() - start
+    spent["loop"] = whole - sum(spent.values())
+    return ", ".join(f"{part} {seconds / whole:.0%}" for part, seconds in spent.items())
 
 
 def rounds(run, count: int) -> str:
@@ -131,9 +150,9 @@ def main() -> None:
     numpy_call = dict(fun=numpy_losses, x0=starts, args=(curves,), jac=True, vectorized=True, batched=True, tol=tol)
     if given.profile:
         for method, more in {"newton": {"hess": numpy_hessians}, "lbfgs": {"options": {"memory": 5}}}.items():
-            run = partial(tw.minimize, **numpy_call, method=method, **more)
-            run()  # what is slow only once
-            print(f"{method}: {where_the_time_goes(run)}; {rounds(run, given.fits)}")
+            run = partial(tw.minimize, method=method, **numpy_call, **more)
+            said = rounds(run, given.fits)
+            print(f"{method}: {where_the_time_goes(method, numpy_call | more)}; {said}")
         return
 
     def loop() -> np.ndarray:
