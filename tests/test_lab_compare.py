@@ -70,7 +70,7 @@ def test_the_result_has_what_was_agreed(result):
         assert (run["reported"] is not None) == (run["phase"] == "choice" and not run["diverged"])
         assert (run["final"] is None) == run["diverged"] == (run["why"] is not None)
     for curve in data["tuning_curves"].values():
-        assert [n for n, _ in curve] == [1, 2, 3, 4]
+        assert [n for n, _ in curve] == [1, 2, 3]  # the points of the sequence, without the defaults
         assert all(b[1] <= a[1] for a, b in itertools.pairwise(curve))
 
 
@@ -112,7 +112,8 @@ def test_trained_together_the_numbers_are_the_same_up_to_rounding(result, jobs, 
         assert {k: one[k] for k in ("optimizer", "seed", "phase")} == {
             k: other[k] for k in ("optimizer", "seed", "phase")
         }
-        assert one["final"] == pytest.approx(other["final"], rel=1e-4)
+        final = other["final"]  # None where it diverged
+        assert one["final"] == (final if final is None else pytest.approx(final, rel=1e-4))
     assert together.decision["outcome"] == result.decision["outcome"]
 
 

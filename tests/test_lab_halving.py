@@ -155,6 +155,10 @@ def test_a_model_places_the_last_third_of_many_points():
     ledger = budgets.ledger("ab", findings.done)
     assert abs(ledger["a"]["search_steps"] - ledger["b"]["search_steps"]) < 100
 
+    # neither the model's points nor the defaults are evenly spread
+    spread = [t.setting for t, _ in findings.evenly_spread("a", with_model)]
+    assert spread == [t.setting for t in firsts[0] if t.optimizer == "a"]
+
     # it looks where it was good: nearer to the best lr than the same number of quasi-random points
     def distance(trials):
         return np.median([abs(math.log10(dict(t.hyper)["lr"] / 0.01)) for t in trials])

@@ -167,3 +167,17 @@ def test_students_interval_covers_a_mean_of_few_seeds_and_the_bootstraps_does_no
     found = stats.bootstrap((samples,), np.mean, axis=1, n_resamples=999, method="BCa", rng=random).confidence_interval
     assert student / repeats >= 0.92
     assert np.mean((found.low <= 0) & (found.high >= 0)) <= 0.92
+
+
+@pytest.mark.parametrize(("optimizers", "low", "high"), [(3, 0.055, 0.07), (4, 0.065, 0.085), (8, 0.095, 0.125)])
+@pytest.mark.parametrize("seeds", [5, 20])
+def test_holms_own_factors_call_equals_worse_more_often_than_they_say(optimizers, low, high, seeds):
+    repeats, rng = 20_000, np.random.default_rng(3)
+    values = rng.normal(size=(repeats, optimizers, seeds))
+    order = values.mean(2).argsort(1)  # the best of them leads, as the same data say
+    ranked = np.take_along_axis(values, order[:, :, None], 1)
+    ps = stats.ttest_1samp(ranked[:, 1:] - ranked[:, :1], 0, axis=2).pvalue
+    holm = np.mean(ps.min(1) * (optimizers - 1) < 0.05)  # its first factor decides whether anybody is called worse
+    ours = np.mean([min(statistics.step_down(list(each))) < 0.05 for each in ps])
+    assert low < holm < high
+    assert ours < 0.05

@@ -129,6 +129,13 @@ class Findings:
                 ended[replace(trial, until=None)] = (trial, run)  # a longer leg comes later
         return list(ended.values())
 
+    def evenly_spread(self, optimizer: str, plan: Plan) -> Done:
+        """The runs at the points of the sequence, as far as they came.
+
+        Neither the one at the defaults, nor where a model looked, nor what came after that.
+        """
+        return self.tried(optimizer, "search")[: plan.budget.points - plan.budget.modelled]
+
     def best(self, optimizer: str, mode: Mode) -> tuple[Trial, Run] | None:
         """The best full run of an optimizer's search, or None if all diverged."""
         return next(iter(ranked(self.of(optimizer, *SEARCHED), mode)), None)

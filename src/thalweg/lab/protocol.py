@@ -173,14 +173,14 @@ def cheapest_first(plan: Plan, findings: Findings) -> list[str]:
     """
 
     def cost(name: str) -> tuple[float, float]:
-        sensitivity = sensitivity_of(findings.tried(name, *SEARCHED), plan.mode)
+        sensitivity = sensitivity_of(findings.evenly_spread(name, plan), plan.mode)
         return plan.state.get(name, 0.0), float("inf") if sensitivity is None else sensitivity
 
     return sorted(findings.promoted, key=cost)
 
 
 def sensitivity_of(searched: Done, mode: Mode) -> float | None:
-    """The lr sensitivity of an optimizer from the runs of its search; one that was pruned counts as it was then."""
+    """The lr sensitivity of an optimizer from runs evenly spread; one that was pruned counts as it was then."""
     untrained = next((r.untrained for _, r in searched if r.untrained is not None), None)
     if untrained is None:
         return None

@@ -82,7 +82,7 @@ def summary(
             "spaces": {name: space.described() for name, space in (findings.spaces or plan.spaces).items()},
             "ranges": {"version": ranges, "sources": {name: space.source for name, space in plan.spaces.items()}},
             "optimizers": {c.name: _optimizer(c, plan, findings, costs.get(c.name)) for c in competitors},
-            "tuning_curves": {name: _tuning_curve(findings.tried(name, *SEARCHED[:2]), plan.mode) for name in by_name},
+            "tuning_curves": {name: _tuning_curve(findings.evenly_spread(name, plan), plan.mode) for name in by_name},
             "target": _target(plan, findings, costs, decision),
             "pruning": {name: _pruning(name, plan, findings) for name in by_name},
             "runs": [_run(by_name[trial.optimizer], trial, run) for trial, run in _as_far_as_they_came(findings)],
@@ -163,7 +163,7 @@ def _optimizer(candidate: Candidate, plan: Plan, findings: Findings, cost: Cost 
         "milliseconds_per_step": 1000 * cost.step if cost else None,
         "state_per_parameter": round(cost.state, 3) if cost else None,
         "memory": max((run.memory for run in own if run.memory), default=None),
-        "lr_sensitivity": sensitivity_of(searched, plan.mode) if searched else None,
+        "lr_sensitivity": sensitivity_of(findings.evenly_spread(name, plan), plan.mode),
     }
 
 

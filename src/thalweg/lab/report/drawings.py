@@ -243,8 +243,8 @@ def _tuning(data: Data, name: str) -> Picture | None:
         return None
     metric = data["task"]["metric"]
     caption = (
-        f"The best {metric} to expect from a search of so many random trials: a line that is flat from the "
-        "start needs no tuning, one that still climbs or falls at the end has not been searched enough."
+        f"The best {metric} to expect from so many of the points that are the same for all: a line that is flat from "
+        "the start needs no tuning, one that still climbs or falls at the end has not been searched enough."
     )
     drawn = tuning_curves(curves, seen_as(data), metric=metric)
     return Picture(svg(drawn, name=name, title="Tuning curves", description=caption), caption)
