@@ -6,11 +6,10 @@
 **False winners.** One optimizer, AdamW, goes in under two (or eight) names. The names draw disjoint recorded runs:
 other seeds, and other search points, for every name turns the sequence by a share of the lr's range that it draws. The
 whole protocol runs on them, pruning, promotion, choice and looks included; whenever it says "winner", or calls some
-rival beaten, it is wrong. To reach: at most 5 % of 5,000 resamples. Five
-pools of recorded runs: digits, quadratic_deep and breast_cancer, on which the protocol's guard against the luck of the
-search was chosen, mnist1d, and mnist1d_loss, which was recorded when the guard stood. On quadratic_deep the best lr
-lies at the end of what is recorded; on breast_cancer the half that selects is at its best where the half that reports
-has a slope.
+rival beaten, it is wrong. To reach: at most 5 % of 5,000 resamples. Five pools of recorded runs: digits, quadratic_deep
+and breast_cancer, on which the protocol's guard against the luck of the search was chosen, mnist1d, and mnist1d_loss,
+which was recorded when the guard stood. On quadratic_deep the best lr lies at the end of what is recorded; on
+breast_cancer the half that selects is at its best where the half that reports has a slope.
 
 **Power.** Two optimizers (or more) whose true means differ by 1.2 standard deviations between seeds, 20 fresh seeds.
 To reach: at least 80 % found against two rivals. Printed by number of rivals and by the correlation of paired seeds,
@@ -238,7 +237,8 @@ def main() -> None:
                 key = {"pool": pool, "names": len(names), "budget": budget.preset}
                 keep("false winners", key, {"resamples": options.resamples, **shares})
     cases = [(names, correlation, EFFECT, 0.0) for names in NAMED for correlation in (0.0, 0.5, 0.8)]
-    for case in [*cases, *(("ab", 0.0, effect, 1.0) for effect in (1.2, 2.0, 3.0))] if options.power else ():
+    cases += [(names, 0.0, effect, 1.0) for names in ("ab", "abc") for effect in (1.2, 2.0, 3.0)]
+    for case in cases if options.power else ():
         found = power(case[0], case[1], fewer, effect=case[2], sharpness=case[3])
         key = {name: found.pop(name) for name in ("rivals", "correlation", "effect", "sharpness")}
         keep("power", key, {"resamples": fewer, **found})
