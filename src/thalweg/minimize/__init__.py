@@ -186,7 +186,8 @@ def _stopper(callback: Callable[..., Any], form: Form, method: Method) -> Callab
         signature = inspect.signature(lambda x: x)
     whole = [*signature.parameters] == ["intermediate_result"]
     try:
-        _ = whole or signature.bind("x")
+        if not whole:
+            signature.bind("x")
     except TypeError:
         raise TypeError(
             f"callback takes {signature}; it must take one argument: callback(x), or callback(intermediate_result)."

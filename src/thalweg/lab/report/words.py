@@ -141,7 +141,7 @@ def reporting(data: Data) -> str | None:
     values = [value for one in confirmed for value in one["values"] if value is not None]
     if not all(0 <= value <= 1 and abs(value * n - round(value * n)) < 1e-6 * n for value in values):
         return f"{n:,}; how exactly so many tell {metric} is not known: it is no share of them"
-    best = max(one["mean"] for one in confirmed) if task.get("mode") != "min" else min(one["mean"] for one in confirmed)
+    best = (min if task.get("mode") == "min" else max)(one["mean"] for one in confirmed)
     error = math.sqrt(best * (1 - best) / n)
     exact = f"so few tell {metric} {short(best)} to ±{short(error, 3)} (one sd)"
     return f"{n:,}; {exact}, alike for all seeds and in no interval here"

@@ -254,11 +254,12 @@ class ProductModel:
             go = host(going)[0] > 0
             count = count + go
             if every(go):
-                answer = bend * self.product(x, v, which)
+                answer = self.product(x, v, which)
             else:
                 go = rows(go)
                 far = there(go, x)
-                answer = bend * replaced(0 * v, far, self.product(x[far], v[far], numbers[go]))
+                answer = replaced(0 * v, far, self.product(x[far], v[far], numbers[go]))
+            answer = bend * answer
 
     def _whole(self, g: Array, slope: Number, radius: Number, bend: Number, which: Rows) -> tuple[Array, Number]:
         x, units = self.x[there(which, g)], identity(g)
